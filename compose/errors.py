@@ -1,0 +1,103 @@
+"""The one exception a user sees, and the table of its codes.
+
+Every error that a user can cause says what was found, what was expected and how to cure it. Codes are stable:
+scripts may match on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+CODES: dict[str, str] = {
+    "asset-digest": "bytes were fetched or found whose sha256 is not the pinned one",
+    "asset-missing": "a model or prompt file is not at hand and could not be fetched",
+    "base-mismatch": "a patch was made for another base model",
+    "disk-full": "there is no room left where results or caches are written",
+    "interrupted": "the user stopped the program; what was finished is kept",
+    "prompt-empty": "a prompt has no token, so nothing can be predicted from it",
+    "settings-invalid": "a configuration key or value is unknown, missing or out of range",
+    "unsupported-generation": "a way of generating that would lose the patch or compute it wrongly",
+    "self-test-failed": "the patch is not active, or its outputs are not the ones recorded with it",
+    "results-missing": "there is no results.json where a finished run was expected",
+    "results-invalid": "a run's results or records are malformed or contradict themselves",
+    "results-differ": "runs of different experiments, bases or risks cannot be merged into one report",
+    "already-exists": "something is already there under the name of what should be written",
+    "locked": "another process holds the lock of a file or folder for too long",
+    "read-only": "results or caches would be written where this user may not write",
+    "unsafe-weights": "a base folder whose weights are pickled or incomplete, so that nothing can vouch for them",
+    "pairs-empty": "too few preference pairs are left to train on",
+    "pairs-corrupt": "a file of preference pairs is malformed or is not the one that was written",
+    "replay-empty": "earlier risks are to be replayed and the buffer holds none of their pairs",
+    "init-invalid": "a prefix cannot be started from what was given",
+    "reference-invalid": "a reference model cannot answer as it is configured",
+    "responses-invalid": "a file of recorded responses is missing or malformed",
+    "endpoint-refused": "a model server refuses the request, and would refuse it again",
+    "endpoint-failed": "a model server failed for more prompts than may be left out",
+    "training-unsafe": "a trainer option that is silently wrong with a soft prefix",
+    "training-diverged": "a trained prefix holds NaN or infinity",
+    "judge-silent": "a judge gave no usable score, so nothing can be said about a model's safety",
+    "prompts-empty": "a source gives no prompt, or a prompt has no words",
+    "prompts-overlap": "the same prompts would be trained on and tested with",
+    "prompts-too-few": "a source has fewer usable prompts than the settings ask for",
+    "prompts-unreadable": "a file of prompts is not in the format that the settings say",
+    "artifact-missing": "a patch folder, or a file that it must have, is not there",
+    "artifact-file": "something other than a readable plain file stands where a patch's file should be",
+    "artifact-config": "an adapter configuration that is malformed or does not describe a soft prefix",
+    "artifact-bytes": "a tensor file that is anything but one prefix matrix",
+    "artifact-mismatch": "the files of a patch contradict each other",
+    "card-invalid": "a patch card that is malformed, damaged or breaks its own rules",
+    "prefix-invalid": "a matrix that cannot be a prefix: wrong kind or size, all zeros, NaN, or diverged",
+    "composition-invalid": "patches that cannot be composed in the way that was asked for",
+    "expression-invalid": "a provenance expression that is malformed or too large",
+    "expression-mismatch": "a leaf of a provenance expression was answered with another patch",
+    "machine-refused": "a file, folder or connection that the operating system would not open",
+}
+
+
+class Rejected(Exception):
+    """A request that cannot be honoured, with what was expected, what was found, and the cure.
+
+    Args:
+        code: A key of `CODES`.
+        subject: The file, setting or patch that the error is about.
+        expected: What would have been accepted.
+        got: What was found instead.
+        fix: What the user can do about it.
+    """
+
+    def __init__(self, code: str, *, subject: str, expected: str, got: str, fix: str) -> None:
+        if code not in CODES:
+            raise KeyError(f"error code {code!r} is not in compose.errors.CODES")
+        super().__init__(code, subject, expected, got, fix)
+        self.code = code
+        self.subject = subject
+        self.expected = expected
+        self.got = got
+        self.fix = fix
+
+    def __reduce__(self) -> tuple[Callable[..., Rejected], tuple[dict[str, str]]]:
+        """Return how the error is made again in another process: jobs of a sweep send theirs back."""
+        fields = {"code": self.code, "subject": self.subject, "expected": self.expected, "got": self.got}
+        return _rejected, (fields | {"fix": self.fix},)
+
+    def __str__(self) -> str:
+        """Return the error as four lines: code and subject, expected, found, fix."""
+        return (
+            f"{self.code}: {self.subject}\n  expected: {self.expected}\n  found:    {self.got}\n  fix:      {self.fix}"
+        )
+
+
+def machine_refused(error: OSError) -> Rejected:
+    """Return what the operating system refused, said like every other error."""
+    return Rejected(
+        "machine-refused",
+        subject=str(error.filename or "a file, folder or connection"),
+        expected="that it can be read and written",
+        got=f"{type(error).__name__}: {error.strerror or error}",
+        fix="look at the name, the rights and the connection, and run the same command again",
+    )
+
+
+def _rejected(fields: dict[str, str]) -> Rejected:
+    """Return the error of these fields."""
+    return Rejected(fields["code"], **{name: text for name, text in fields.items() if name != "code"})
