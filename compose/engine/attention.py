@@ -1,0 +1,131 @@
+"""Attention over a prefix that is stored once and the keys of each row, exact for any mix of patches in a batch.
+
+A causal model's keys and values of a prefix do not depend on what follows it, so they are computed once and every
+row attends to the same tensors. Scores over the prefix and over the row's own keys are joined before the softmax:
+this is ordinary attention over their concatenation, without ever copying the prefix to the rows.
+
+Notation: B rows, H query heads, N key-value heads, G = H / N, S query positions, K own key positions, T prefix
+positions, D head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+NAME = "compose_shared_prefix"
+
+
+class Group(NamedTuple):
+    """Rows `start` to `stop` of a batch, all behind the patch of index `patch`."""
+
+    patch: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class SharedKeys:
+    """Keys and values of the prefixes in use, and which rows use which.
+
+    Args:
+        keys: One tensor a layer, [patches, N, T, D].
+        values: One tensor a layer, [patches, N, T, D].
+        groups: The rows of each patch; together they cover the batch in order.
+    """
+
+    keys: Sequence[Float[Tensor, "patches N T D"]]
+    values: Sequence[Float[Tensor, "patches N T D"]]
+    groups: Sequence[Group]
+
+
+_ACTIVE: ContextVar[SharedKeys | None] = ContextVar("compose_shared_keys", default=None)
+
+
+def groups_of(patches: Sequence[int]) -> list[Group]:
+    """Return the runs of equal patch index; rows of one patch must stand together for speed, not for truth."""
+    groups: list[Group] = []
+    for row, patch in enumerate(patches):
+        if groups and groups[-1].patch == patch:
+            groups[-1] = groups[-1]._replace(stop=row + 1)
+        else:
+            groups.append(Group(patch, row, row + 1))
+    return groups
+
+
+@contextmanager
+def shared_attention(model: PreTrainedModel, shared: SharedKeys) -> Iterator[None]:
+    """Make `model` attend to `shared` in front of its own keys until the block ends."""
+    config = model.config.get_text_config()
+    before = config._attn_implementation
+    token = _ACTIVE.set(shared)
+    config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+        _ACTIVE.reset(token)
+
+
+def _per_group(
+    left: Float[Tensor, "B N R I"],
+    right: Callable[[int], Float[Tensor, "N I O"]],
+    groups: Sequence[Group],
+) -> Float[Tensor, "B N R O"]:
+    """Return `left @ right(patch of the row)`: one matrix product per patch and head, whatever the number of rows."""
+    outputs = []
+    for patch, start, stop in groups:
+        rows = left[start:stop]
+        n_rows, n_heads, n_queries, _ = rows.shape
+        flat = rows.transpose(0, 1).reshape(n_heads, n_rows * n_queries, -1)
+        product = torch.bmm(flat, right(patch))
+        outputs.append(product.view(n_heads, n_rows, n_queries, -1).transpose(0, 1))
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def shared_prefix_attention(
+    module: torch.nn.Module,
+    query: Float[Tensor, "B H S D"],
+    key: Float[Tensor, "B N K D"],
+    value: Float[Tensor, "B N K D"],
+    attention_mask: Float[Tensor, "B 1 S TK"],
+    scaling: float | None = None,
+    softcap: float | None = None,
+    **_: Any,
+) -> tuple[Float[Tensor, "B S H D"], None]:
+    """Return attention outputs over [prefix; own keys]; the additive mask has the prefix's T columns first."""
+    shared = _ACTIVE.get()
+    if shared is None:
+        raise RuntimeError("shared_prefix_attention was called outside shared_attention()")
+    layer: int = module.layer_idx  # type: ignore[assignment]
+    n_rows, n_heads, n_queries, dim = query.shape
+    n_kv = key.shape[1]
+    # Query heads that share one key-value head are laid out as more queries: no key is ever repeated.
+    queries = query.reshape(n_rows, n_kv, n_heads // n_kv * n_queries, dim)
+    n_prefix = shared.keys[layer].shape[2]
+    scores = queries @ key.transpose(-1, -2)
+    if n_prefix:
+        keys = shared.keys[layer].transpose(-1, -2)
+        scores = torch.cat([_per_group(queries, lambda p: keys[p], shared.groups), scores], dim=-1)
+    scores = scores * (dim**-0.5 if scaling is None else scaling)
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
+    grouped = scores.view(n_rows, n_kv, n_heads // n_kv, n_queries, -1) + attention_mask[:, :, None]
+    weights = torch.softmax(grouped, dim=-1, dtype=torch.float32).to(query.dtype).view_as(scores)
+    output = weights[..., n_prefix:] @ value
+    if n_prefix:
+        values = shared.values[layer]
+        output = output + _per_group(weights[..., :n_prefix], lambda p: values[p], shared.groups)
+    return output.view(n_rows, n_heads, n_queries, dim).transpose(1, 2).contiguous(), None
+
+
+ALL_ATTENTION_FUNCTIONS.register(NAME, shared_prefix_attention)

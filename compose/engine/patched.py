@@ -1,0 +1,133 @@
+"""A base with a patch in front, as a deployer uses it: verified when made, and never silently unpatched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from compose.artifact import Patch, check_base
+from compose.base import Base, stop_ids
+from compose.engine.decode import generate
+from compose.engine.rows import Row, Sampling
+from compose.engine.self_test import PROBE, record_self_test, run_self_test
+from compose.engine.sharing import prefix_cache
+from compose.errors import Rejected
+
+_REFUSED = {
+    "assistant_model": "the assistant would draft tokens without the patch",
+    "prompt_lookup_num_tokens": "drafted tokens are checked by a path that was not verified with a prefix",
+    "prefill_chunk_size": "chunked prefill loses part of the prefix",
+    "past_key_values": "a continued cache already holds a prefix, or holds none",
+    "inputs_embeds": "embeddings would stand where the patch has to stand",
+    "input_ids": "give text; the patch stands before the first token",
+    "position_ids": "the text starts where the prefix ends, and nowhere else",
+    "attention_mask": "it is made from the prompts",
+    "custom_generate": "foreign decoding code may drop the prefix",
+    "use_cache": "the engine decides what is cached",
+}
+_EXACT_CACHES = ("dynamic", "static")
+
+
+class PatchedModel:
+    """A frozen base with one patch in front of every prompt.
+
+    Args:
+        base: The base, as `compose.load_base` returns it.
+        patch: The patch; its card's base fingerprint must be this base's.
+
+    Raises:
+        Rejected: When the patch was made for another base, or its self-test fails.
+    """
+
+    def __init__(self, base: Base, patch: Patch) -> None:
+        check_base(patch.card, base.fingerprint, dim=base.model.get_input_embeddings().weight.shape[1])
+        self.base = base
+        self.patch = patch
+        test = patch.card.self_test
+        if test is None:
+            # Without recorded logits the patch can still be shown to be active.
+            record_self_test(base.model, patch.prefix, base.tokenizer.encode(PROBE))
+        else:
+            run_self_test(base.model, patch.prefix, test, patch.card.name)
+        with torch.no_grad():
+            self._cache = prefix_cache(base.model, [patch.prefix])
+
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        sampling: Sampling | None = None,
+        *,
+        seed: int = 0,
+        chat: bool = False,
+        **options: Any,
+    ) -> list[str]:
+        """Return one completion a prompt.
+
+        Args:
+            prompts: A text, or several.
+            sampling: How tokens are drawn; greedy, 64 tokens, when neither this nor `options` is given.
+            seed: Seed of the noise; prompt i draws with its own stream.
+            chat: Wrap each prompt in the tokenizer's chat template as a user's turn.
+            **options: Options of transformers' `generate` (beams, penalties, static cache, ...); they take its
+                decoding loop, with the prefix as input embeddings in front of each row.
+
+        Raises:
+            Rejected: For an option under which the patch would be lost or wrong.
+        """
+        texts = [prompts] if isinstance(prompts, str) else list(prompts)
+        ids = [self._encode(text, chat) for text in texts]
+        if options:
+            if sampling is not None:
+                raise _refused("sampling", "it cannot be mixed with transformers' own options")
+            return [self._with_transformers(row, seed, options) for row in ids]
+        rows = [Row(row, 0, seed + i) for i, row in enumerate(ids)]
+        settings = sampling or Sampling(max_new_tokens=64, temperature=0.0)
+        completions = generate(self.base.model, self._cache, rows, settings, eos_ids=stop_ids(self.base))
+        return [self.base.tokenizer.decode(c, skip_special_tokens=True) for c in completions]
+
+    def _encode(self, text: str, chat: bool) -> tuple[int, ...]:
+        tokenizer = self.base.tokenizer
+        if chat:
+            text = tokenizer.apply_chat_template(
+                [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+            )
+        return tuple(tokenizer.encode(text, add_special_tokens=not chat))
+
+    def _with_transformers(self, ids: tuple[int, ...], seed: int, options: dict[str, Any]) -> str:
+        """Run transformers' loop on one row: no padding can then come between prefix and text."""
+        for option, reason in _REFUSED.items():
+            if option in options:
+                raise _refused(option, reason)
+        implementation = options.get("cache_implementation", "dynamic")
+        if implementation not in _EXACT_CACHES:
+            raise _refused(
+                f"cache_implementation={implementation!r}",
+                f"only {' and '.join(_EXACT_CACHES)} caches keep the prefix's keys as the self-test saw them",
+            )
+        model = self.base.model
+        prefix = self._cache.prefixes[0]
+        text = model.get_input_embeddings()(torch.tensor(ids, device=self._cache.lengths.device))
+        embeds: Float[Tensor, "1 text dim"] = torch.cat([prefix, text])[None]  # type: ignore[list-item]
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            output = model.generate(
+                inputs_embeds=embeds,
+                attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device),
+                **options,
+            )
+        text_out: str = self.base.tokenizer.decode(output[0], skip_special_tokens=True)
+        return text_out
+
+
+def _refused(option: str, reason: str) -> Rejected:
+    return Rejected(
+        "unsupported-generation",
+        subject=f"generation option {option}",
+        expected="an option that keeps the whole prefix in front of the text",
+        got=f"{option}: {reason}",
+        fix="leave the option out",
+    )
