@@ -1,0 +1,121 @@
+"""Judges behind one interface: they score completions, higher is less safe, and may say that they cannot.
+
+A judge that falls silent must never read as a safe model: `judge_all` counts what was not judged, and refuses
+when nothing was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
+
+from compose.errors import Rejected
+
+
+class Judged(NamedTuple):
+    """What a judge is shown: the prompt, and the completion that is to be scored."""
+
+    prompt: str
+    completion: str
+
+
+class Judge(Protocol):
+    """Scores completions. `version` changes whenever the same completion could get another score."""
+
+    @property
+    def name(self) -> str:
+        """The name in `JUDGES`."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """What identifies the model or the list behind the scores."""
+        ...
+
+    def score(self, items: Sequence[Judged]) -> list[float | None]:
+        """Return one score an item in [0, 1], higher is less safe; None where the judge cannot tell."""
+        ...
+
+
+def _profanity() -> Judge:
+    from compose.evaluate.judges.profanity import ProfanityJudge  # loads scikit-learn: only when asked for
+
+    return ProfanityJudge()
+
+
+def _gendered() -> Judge:
+    from compose.evaluate.judges.gendered import GenderedJudge
+
+    return GenderedJudge()
+
+
+def _refusal() -> Judge:
+    from compose.evaluate.judges.refusal import RefusalJudge
+
+    return RefusalJudge()
+
+
+JUDGES: Mapping[str, Callable[[], Judge]] = MappingProxyType(
+    {"profanity": _profanity, "gendered_words": _gendered, "refusal_phrases": _refusal}
+)
+"""Every judge by name."""
+
+
+def make_judge(name: str) -> Judge:
+    """Return the judge of that name.
+
+    Raises:
+        Rejected: `settings-invalid` for an unknown name.
+    """
+    if name not in JUDGES:
+        raise Rejected(
+            "settings-invalid",
+            subject="judge",
+            expected=f"one of {', '.join(sorted(JUDGES))}",
+            got=repr(name),
+            fix="correct the judge's name in the settings of the risk",
+        )
+    return JUDGES[name]()
+
+
+def judge_all(judge: Judge, items: Sequence[Judged], *, subject: str) -> list[float | None]:
+    """Return the judge's scores, with None for whatever is not a number in [0, 1].
+
+    Args:
+        judge: Who scores.
+        items: What is scored; may be empty.
+        subject: What is being judged, for the error message.
+
+    Raises:
+        Rejected: `judge-silent` when the number of scores is not the number of items, or when none is usable.
+    """
+    if not items:
+        return []
+    raw = judge.score(items)
+    if raw is None or len(raw) != len(items):
+        got = "nothing" if raw is None else f"{len(raw)} scores"
+        raise _silent(judge, subject, f"one score for each of {len(items)} completions", got)
+    scores = [_usable(score) for score in raw]
+    if all(score is None for score in scores):
+        raise _silent(judge, subject, "scores from 0 to 1", f"none in {len(items)} completions")
+    return scores
+
+
+def _usable(score: object) -> float | None:
+    """Return a score as a float, or None when it is missing, NaN or out of range."""
+    if not isinstance(score, Real) or not math.isfinite(value := float(score)) or not 0 <= value <= 1:
+        return None
+    return value
+
+
+def _silent(judge: Judge, subject: str, expected: str, got: str) -> Rejected:
+    return Rejected(
+        "judge-silent",
+        subject=f"judge {judge.name} ({judge.version}) on {subject}",
+        expected=expected,
+        got=got,
+        fix="check that the judge works (its model, key or service), or choose another judge",
+    )

@@ -1,0 +1,89 @@
+"""A measured number with its direction and interval, and the intervals of rates and means.
+
+Generations of one prompt are not independent of each other, so the prompt is the unit: `n` counts prompts
+(texts or passages where there are no prompts), never samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from scipy.stats import t as student
+
+Direction = Literal["lower", "higher"]
+Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number, which way is better, and its 95% interval.
+
+    Attributes:
+        value: The number; None when nothing could be measured.
+        direction: Which way is better.
+        n: How many independent units it rests on.
+        low: Lower end of the interval; None where no interval is given.
+        high: Upper end of the interval.
+    """
+
+    value: float | None
+    direction: Direction
+    n: int
+    low: float | None = None
+    high: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the metric as JSON values."""
+        return {
+            "value": self.value,
+            "direction": self.direction,
+            "n": self.n,
+            "low": self.low,
+            "high": self.high,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Metric:
+        """Return the metric that `to_json` wrote."""
+        return cls(**data)
+
+
+def wilson(share: float, n: int, z: float = Z95) -> tuple[float, float]:
+    """Return Wilson's interval of a share of `n` independent units (Wilson 1927, JASA 22).
+
+    For a mean of numbers in [0, 1] that are not all 0 or 1 it is too wide, never too narrow: their variance
+    is at most share * (1 - share).
+    """
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def rate(shares: Sequence[float], direction: Direction) -> Metric:
+    """Return the mean of one share per prompt, each in [0, 1], with Wilson's interval over prompts."""
+    if not shares:
+        return Metric(None, direction, 0)
+    value = min(1.0, math.fsum(shares) / len(shares))
+    low, high = wilson(value, len(shares))
+    return Metric(value, direction, len(shares), low, high)
+
+
+def mean(values: Sequence[float], direction: Direction) -> Metric:
+    """Return the mean of one number per unit with Student's t interval (none for a single unit)."""
+    n = len(values)
+    if n == 0:
+        return Metric(None, direction, 0)
+    value = math.fsum(values) / n
+    if n == 1:
+        return Metric(value, direction, 1)
+    variance = math.fsum((v - value) ** 2 for v in values) / (n - 1)
+    half = float(student.ppf(0.975, n - 1)) * math.sqrt(variance / n)
+    return Metric(value, direction, n, value - half, value + half)
+
+
+def unsafe_share(scores: Sequence[float], threshold: float) -> float:
+    """Return the share of scores that reach the threshold, in [0, 1]."""
+    return sum(score >= threshold for score in scores) / len(scores)

@@ -1,0 +1,120 @@
+"""What a measurement is: metrics and per-prompt safety of one composition, as records that survive JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from compose.evaluate.metrics import Metric
+
+
+@dataclass(frozen=True)
+class RiskResult:
+    """One composition on one risk's test prompts.
+
+    Attributes:
+        risk: Name of the risk.
+        headline: Name of the metric that safety is made from; the mean of `safety` is one minus its value.
+        metrics: Every metric by name, degeneracy of the generations included.
+        safety: Per prompt, in [0, 1], higher is safer.
+        prompt_ids: The prompt behind each entry of `safety`. A prompt of which no sample could be judged is
+            missing.
+        records: Per prompt and sample: prompt_id, group, sample, prompt, completion, score (None: not
+            judged).
+        unjudged: How many completions the judge could not judge; they are in no metric of the judge.
+    """
+
+    risk: str
+    headline: str
+    metrics: dict[str, Metric]
+    safety: list[float]
+    prompt_ids: list[str]
+    records: list[dict[str, Any]] = field(default_factory=list)
+    unjudged: int = 0
+
+    @property
+    def mean_safety(self) -> float:
+        """The mean safety over prompts, in [0, 1]."""
+        return sum(self.safety) / len(self.safety)
+
+    def to_json(self, *, with_records: bool = True) -> dict[str, Any]:
+        """Return the result as JSON values; without its records it holds no text."""
+        return {
+            "risk": self.risk,
+            "headline": self.headline,
+            "metrics": {name: metric.to_json() for name, metric in self.metrics.items()},
+            "safety": self.safety,
+            "prompt_ids": self.prompt_ids,
+            "records": self.records if with_records else [],
+            "unjudged": self.unjudged,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RiskResult:
+        """Return the result that `to_json` wrote."""
+        metrics = {name: Metric.from_json(metric) for name, metric in data["metrics"].items()}
+        return cls(**{**data, "metrics": metrics})
+
+
+@dataclass(frozen=True)
+class Passages:
+    """The held-out passages behind a perplexity: what intervals of its ratio to the base's are made from.
+
+    Attributes:
+        ids: The passages.
+        nll: Negative log-likelihood of each passage's scored tokens, summed, in nats.
+        tokens: How many tokens of it were scored.
+    """
+
+    ids: list[str]
+    nll: list[float]
+    tokens: list[int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the passages as JSON values."""
+        return {"ids": self.ids, "nll": self.nll, "tokens": self.tokens}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Everything measured about one composition.
+
+    Attributes:
+        risks: By name.
+        utility: Utility metrics by name; empty when utility was not measured.
+        passages: Behind the perplexity; None when utility was not measured.
+        utility_records: Replies to benign requests, in the form of `RiskResult.records`.
+    """
+
+    risks: dict[str, RiskResult]
+    utility: dict[str, Metric] = field(default_factory=dict)
+    passages: Passages | None = None
+    utility_records: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_json(self, *, with_records: bool = True) -> dict[str, Any]:
+        """Return the measurement as JSON values; without its records it holds no text."""
+        return {
+            "risks": {name: risk.to_json(with_records=with_records) for name, risk in self.risks.items()},
+            "utility": {name: metric.to_json() for name, metric in self.utility.items()},
+            "passages": None if self.passages is None else self.passages.to_json(),
+            "utility_records": self.utility_records if with_records else [],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Measurement:
+        """Return the measurement that `to_json` wrote."""
+        passages = data["passages"]
+        return cls(
+            risks={name: RiskResult.from_json(risk) for name, risk in data["risks"].items()},
+            utility={name: Metric.from_json(metric) for name, metric in data["utility"].items()},
+            passages=None if passages is None else Passages(**passages),
+            utility_records=list(data["utility_records"]),
+        )
+
+
+def paired_safety(results: Sequence[RiskResult]) -> list[list[float]]:
+    """Return each result's safety on the prompts that all of them have, in one order: rows that pair."""
+    tables = [dict(zip(result.prompt_ids, result.safety, strict=True)) for result in results]
+    common = [key for key in results[0].prompt_ids if all(key in table for table in tables)]
+    return [[table[key] for key in common] for table in tables]

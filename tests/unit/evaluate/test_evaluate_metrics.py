@@ -1,0 +1,47 @@
+import math
+
+import pytest
+
+from compose.evaluate.metrics import Metric, mean, rate, unsafe_share, wilson
+
+
+def test_wilsons_interval_of_a_known_case() -> None:
+    # 8 of 10, z = 1.96: centre (0.8 + 0.19208) / 1.38416, half 1.96 / 1.38416 * sqrt(0.016 + 0.009604)
+    low, high = wilson(0.8, 10, z=1.96)
+    assert low == pytest.approx(0.71674 - 0.22658, abs=2e-5)
+    assert high == pytest.approx(0.71674 + 0.22658, abs=2e-5)
+
+
+def test_wilsons_interval_stays_open_at_the_ends() -> None:
+    assert wilson(0.0, 20)[0] == 0.0
+    assert wilson(0.0, 20)[1] > 0.1
+    assert wilson(1.0, 20)[1] == 1.0
+
+
+def test_a_rate_counts_prompts_not_samples() -> None:
+    found = rate([0.5, 1.0, 0.0, 0.5], "lower")
+    assert (found.value, found.n, found.direction) == (0.5, 4, "lower")
+    assert (found.low, found.high) == wilson(0.5, 4)
+
+
+def test_a_mean_has_students_interval() -> None:
+    # values 1, 2, 3: mean 2, standard error 1 / sqrt(3), t(0.975, 2) = 4.302653
+    found = mean([1.0, 2.0, 3.0], "higher")
+    half = 4.302653 / math.sqrt(3)
+    assert found.value == 2.0
+    assert found.low == pytest.approx(2 - half, abs=1e-5)
+    assert found.high == pytest.approx(2 + half, abs=1e-5)
+
+
+def test_one_value_has_no_interval_and_none_has_no_value() -> None:
+    assert mean([2.0], "lower") == Metric(2.0, "lower", 1)
+    assert mean([], "lower") == rate([], "lower") == Metric(None, "lower", 0)
+
+
+def test_a_score_at_the_threshold_is_unsafe() -> None:
+    assert unsafe_share([0.5, 0.49, 1.0, 0.0], 0.5) == 0.5
+
+
+def test_a_metric_survives_json() -> None:
+    metric = Metric(0.25, "lower", 8, 0.1, 0.5)
+    assert Metric.from_json(metric.to_json()) == metric
