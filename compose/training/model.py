@@ -1,0 +1,127 @@
+"""The model that TRL trains: PEFT's prompt-tuning model, with its scoring forward run on the shared prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from peft import PeftModelForCausalLM, PromptTuningConfig, TaskType
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+from trl.trainer.utils import FusedCausalLMOutput
+
+from compose.engine.layout import Layout, Tree
+from compose.engine.score import tree_logits
+from compose.engine.sharing import prefix_cache, why_not_shared
+
+
+class SharedPrefixModel(PeftModelForCausalLM):  # type: ignore[misc]  # peft ships no types
+    """A PEFT prompt-tuning model whose scoring forward shares the prefix and skips positions without a label.
+
+    TRL's trainers call `forward(..., labels=..., fused_lm_head=True)` and read per-token log-probabilities; that call
+    is answered here, so losses, callbacks, checkpoints and distributed wrappers stay TRL's. Every other call, and a
+    base that cannot share a prefix exactly, takes PEFT's own path.
+    """
+
+    def __init__(self, base: PreTrainedModel, prefix: Float[Tensor, "tokens dim"], frozen_tokens: int = 0) -> None:
+        """Wrap `base` with `prefix`; its first `frozen_tokens` rows get no gradient."""
+        config = PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=prefix.shape[0])
+        super().__init__(base, config)
+        weight = self.prefix_parameter()
+        with torch.no_grad():
+            weight.copy_(prefix)
+        if frozen_tokens:
+            keep = torch.ones(prefix.shape[0], 1)
+            keep[:frozen_tokens] = 0
+            weight.register_hook(lambda gradient: gradient * keep.to(gradient))
+
+    def prefix_parameter(self) -> torch.nn.Parameter:
+        """Return the trained embeddings, [tokens, dim]."""
+        parameter: torch.nn.Parameter = self.prompt_encoder["default"].embedding.weight
+        return parameter
+
+    def train(self, mode: bool = True) -> SharedPrefixModel:
+        """Set the mode of the wrapper only: dropout in the frozen base would make shared and plain paths differ."""
+        super().train(mode)
+        self.base_model.eval()
+        return self
+
+    def forward(self, *args: Any, fused_lm_head: bool = False, **kwargs: Any) -> Any:
+        """Return per-token log-probabilities of the labels when TRL asks for them, else PEFT's output."""
+        base = self.get_base_model()
+        if not fused_lm_head:
+            return super().forward(*args, **kwargs)
+        if why_not_shared(base) is not None:
+            return super().forward(*args, fused_lm_head=True, **kwargs)
+        ids, labels = kwargs["input_ids"], kwargs["labels"]
+        starts, ends = _spans(labels, kwargs.get("attention_mask"))
+        trees = _trees(ids, starts, ends)
+        logits, layout = tree_logits(base, prefix_cache(base, [self.prefix_parameter()]), trees)
+        return _per_token(logits, layout, labels, starts, ends)
+
+
+def _spans(labels: Tensor, attention_mask: Tensor | None) -> tuple[list[int], list[int]]:
+    """Return where each row's completion starts and ends; its first token can never be predicted."""
+    width = labels.shape[1]
+    labelled = labels != -100
+    starts = torch.where(labelled.any(-1), labelled.int().argmax(-1), width).clamp(min=1)
+    ends = torch.full_like(starts, width) if attention_mask is None else attention_mask.sum(-1).to(starts)
+    return starts.tolist(), ends.tolist()
+
+
+def _trees(ids: Tensor, starts: Sequence[int], ends: Sequence[int]) -> list[Tree]:
+    """Return one tree a pair when the second half repeats the first half's prompts (DPO), else one a row."""
+    rows = ids.tolist()
+    prompts = [tuple(row[:start]) for row, start in zip(rows, starts, strict=True)]
+    completions = [tuple(row[start:end]) for row, start, end in zip(rows, starts, ends, strict=True)]
+    half = len(rows) // 2
+    if len(rows) % 2 == 0 and prompts[:half] == prompts[half:]:
+        return [Tree(prompts[i], (completions[i], completions[half + i])) for i in range(half)]
+    return [Tree(prompt, (completion,)) for prompt, completion in zip(prompts, completions, strict=True)]
+
+
+def _per_token(
+    logits: Float[Tensor, "scored vocab"],
+    layout: Layout,
+    labels: Tensor,
+    starts: Sequence[int],
+    ends: Sequence[int],
+) -> FusedCausalLMOutput:
+    """Return TRL's fused output, [rows, S - 1] each, zero where there is no label."""
+    logits = logits.float()
+    logprobs = -F.cross_entropy(logits, layout.targets, reduction="none")
+    with torch.no_grad():
+        full = logits.log_softmax(-1)
+        entropy = -(full.exp() * full).sum(-1)
+        top1 = logits.argmax(-1) == layout.targets
+        mean = logits.mean(-1)
+    n_rows, width = labels.shape
+    spans = list(zip(starts, ends, strict=True))
+    order = _row_order(n_rows, len(layout.patches))
+    flat = [row * (width - 1) + column - 1 for row in order for column in range(*spans[row])]
+    index = torch.tensor(flat, dtype=torch.long, device=logits.device)
+    mask = (labels[:, 1:] != -100).to(logits.device)
+
+    def spread(values: Tensor) -> Tensor:
+        empty = torch.zeros(n_rows * (width - 1), dtype=values.dtype, device=values.device)
+        return empty.scatter(0, index, values).view(n_rows, width - 1) * mask
+
+    log_probs = spread(logprobs)
+    return FusedCausalLMOutput(
+        loss=-log_probs.sum() / mask.sum().clamp(min=1),
+        log_probs=log_probs,
+        entropy=spread(entropy),
+        mean_logits=spread(mean),
+        is_top1=spread(top1),
+        label_mask=mask,
+    )
+
+
+def _row_order(n_rows: int, n_trees: int) -> list[int]:
+    """Return the batch rows in the order in which their trees list the branches."""
+    if n_trees == n_rows:
+        return list(range(n_rows))
+    return [row for i in range(n_trees) for row in (i, n_trees + i)]

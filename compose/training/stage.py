@@ -1,0 +1,240 @@
+"""One training stage: SFT, DPO, or SFT then DPO of one prefix, interruptible and resumable in its folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+from transformers import PrinterCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from compose import durable
+from compose.base import Base
+from compose.engine.layout import Tree
+from compose.engine.score import tree_logits
+from compose.engine.sharing import prefix_cache
+from compose.errors import Rejected
+from compose.training.model import SharedPrefixModel
+from compose.training.pairs import Pair
+from compose.training.settings import TrainSettings
+from compose.training.trainers import (
+    PatchDPOTrainer,
+    PatchSFTTrainer,
+    StepCallback,
+    dpo_config,
+    dpo_dataset,
+    sft_config,
+    sft_dataset,
+)
+
+Phase = Literal["sft", "dpo"]
+OnStep = Callable[[Phase, int], None]
+Prefix = Float[Tensor, "tokens dim"]
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage leaves behind.
+
+    Args:
+        prefix: The trained prefix, frozen segments included, float32 on the CPU, [tokens, dim].
+        snapshots: Prefixes on the way, by optimiser step of the stage (SFT steps count first).
+        log: One mapping a logged step: phase, step, loss, learning_rate and TRL's metrics.
+    """
+
+    prefix: Prefix
+    snapshots: dict[int, Prefix]
+    log: list[dict[str, Any]]
+
+
+@dataclass
+class _Stage:
+    """The state that the phases of one stage share."""
+
+    base: Base
+    settings: TrainSettings
+    seed: int
+    folder: Path
+    frozen_tokens: int
+    on_step: OnStep | None
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+
+def train_stage(
+    base: Base,
+    start: Prefix,
+    pairs: Sequence[Pair],
+    settings: TrainSettings,
+    *,
+    seed: int,
+    folder: Path,
+    frozen: Prefix | None = None,
+    on_step: OnStep | None = None,
+) -> StageResult:
+    """Return `start` trained on `pairs`, taken in the given order and again from the first when they run out.
+
+    Args:
+        base: The frozen base.
+        start: The prefix to train, [tokens, dim].
+        pairs: What to learn from; a pair without a rejected completion is used by SFT only.
+        settings: Phases, steps and rates.
+        seed: Seed of everything random in the trainers.
+        folder: Where checkpoints, snapshots and results are kept; calling again with the same folder resumes.
+        frozen: Earlier segments [frozen_tokens, dim] that stay as they are, in front of `start`.
+        on_step: Called after every step with the phase and the number of steps it has done.
+
+    Raises:
+        Rejected: When no pair can be used, or training has diverged.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    front = torch.zeros(0, start.shape[1]) if frozen is None else frozen.float().cpu()
+    whole = torch.cat([front, start.float().cpu()])
+    stage = _Stage(base, settings, seed, folder, front.shape[0], on_step)
+    after_sft = _phase(stage, "sft", whole, pairs, reference=None) if settings.steps_of("sft") else whole
+    prefix = after_sft
+    if settings.steps_of("dpo"):
+        reference = {"base": None, "sft": after_sft, "previous": whole}[settings.dpo_reference]
+        prefix = _phase(stage, "dpo", after_sft, pairs, reference=reference)
+    return StageResult(prefix, _snapshots(folder), stage.log)
+
+
+def _phase(stage: _Stage, phase: Phase, start: Prefix, pairs: Sequence[Pair], reference: Prefix | None) -> Prefix:
+    """Return the prefix after one phase, from its finished file or by training it."""
+    done = stage.folder / f"{phase}.safetensors"
+    log_file = stage.folder / f"{phase}_log.json"
+    if done.exists() and log_file.exists():
+        stage.log += json.loads(log_file.read_bytes())
+        return _read(done)
+    steps = stage.settings.steps_of(phase)
+    chosen = _in_order(pairs, steps * stage.settings.batch_size, needs_rejected=phase == "dpo")
+    model = SharedPrefixModel(stage.base.model, start, stage.frozen_tokens)
+    with _forward_restored(stage.base.model):
+        trainer = _trainer(stage, phase, model, chosen, reference)
+        trainer.add_callback(StepCallback(lambda step: _after_step(stage, phase, step, model)))
+        # Progress is the caller's to show; the losses are kept in the log.
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=get_last_checkpoint(trainer.args.output_dir))
+    prefix = model.prefix_parameter().detach().float().cpu().clone()
+    if not bool(torch.isfinite(prefix).all()):
+        raise Rejected(
+            "training-diverged",
+            subject=f"{phase} phase in {stage.folder}",
+            expected="finite numbers in the prefix",
+            got="NaN or infinity",
+            fix=f"lower {phase}_lr (now {getattr(stage.settings, phase + '_lr')}) or max_grad_norm, then run again",
+        )
+    entries = [{"phase": phase, **entry} for entry in trainer.state.log_history if "loss" in entry]
+    durable.write_json(log_file, entries)
+    durable.write_bytes(done, save_tensors({"prefix": prefix}))
+    shutil.rmtree(trainer.args.output_dir)  # checkpoints serve to resume, and this phase is finished
+    stage.log += entries
+    return prefix
+
+
+def _trainer(
+    stage: _Stage, phase: Phase, model: SharedPrefixModel, pairs: Sequence[Pair], reference: Prefix | None
+) -> PatchSFTTrainer | PatchDPOTrainer:
+    """Return the phase's trainer, its checkpoints in a folder of its own."""
+    folder = stage.folder / f"{phase}_checkpoints"
+    folder.mkdir(exist_ok=True)
+    if phase == "sft":
+        config = sft_config(stage.settings, stage.seed, folder)
+        return PatchSFTTrainer(model, config, train_dataset=sft_dataset(pairs), processing_class=stage.base.tokenizer)
+    scores = _cached_reference(stage, pairs, reference)
+    return PatchDPOTrainer(
+        model,
+        dpo_config(stage.settings, stage.seed, folder),
+        train_dataset=dpo_dataset(pairs, scores),
+        processing_class=stage.base.tokenizer,
+    )
+
+
+def _in_order(pairs: Sequence[Pair], n_wanted: int, *, needs_rejected: bool) -> list[Pair]:
+    """Return `n_wanted` usable pairs, cycling through them in their order."""
+    usable = [p for p in pairs if p.chosen_ids and (p.rejected_ids or not needs_rejected)]
+    if not usable:
+        raise Rejected(
+            "pairs-empty",
+            subject="the pairs of a training stage",
+            expected="at least one pair with the completions this phase needs",
+            got=f"{len(pairs)} pairs, none usable",
+            fix="loosen the pair filters (margin, winner), add prompts, or take more samples a prompt",
+        )
+    return [usable[i % len(usable)] for i in range(n_wanted)]
+
+
+def _cached_reference(stage: _Stage, pairs: Sequence[Pair], reference: Prefix | None) -> list[tuple[float, float]]:
+    """Return the reference's scores, computed once a stage."""
+    path = stage.folder / "reference_logprobs.json"
+    if path.exists():
+        stored: list[list[float]] = json.loads(path.read_bytes())
+        if len(stored) == len(pairs):
+            return [(chosen, rejected) for chosen, rejected in stored]
+    scores = reference_logprobs(stage.base, reference, pairs)
+    durable.write_json(path, [list(pair) for pair in scores])
+    return scores
+
+
+@torch.no_grad()
+def reference_logprobs(
+    base: Base, reference: Prefix | None, pairs: Sequence[Pair], batch_size: int = 8
+) -> list[tuple[float, float]]:
+    """Return the summed log-probability of each pair's chosen and rejected completion behind `reference`.
+
+    A pair that occurs several times is scored once.
+    """
+    cache = prefix_cache(base.model, [reference])
+    unique = list(dict.fromkeys((p.prompt_ids, p.chosen_ids, p.rejected_ids) for p in pairs))
+    sums: dict[tuple[tuple[int, ...], ...], tuple[float, float]] = {}
+    for start in range(0, len(unique), batch_size):
+        batch = unique[start : start + batch_size]
+        trees = [Tree(prompt, (chosen, rejected)) for prompt, chosen, rejected in batch]
+        logits, layout = tree_logits(base.model, cache, trees)
+        logprobs = logits.float().log_softmax(-1).gather(-1, layout.targets[:, None]).squeeze(-1)
+        totals = [float(piece.sum()) for piece in logprobs.split(list(layout.lengths))]
+        sums.update(zip(batch, zip(totals[::2], totals[1::2], strict=True), strict=True))
+    return [sums[(p.prompt_ids, p.chosen_ids, p.rejected_ids)] for p in pairs]
+
+
+def _after_step(stage: _Stage, phase: Phase, step: int, model: SharedPrefixModel) -> None:
+    """Keep a snapshot when one is due, and report."""
+    settings = stage.settings
+    total = settings.steps_of("sft") + settings.steps_of("dpo")
+    at = step + (settings.steps_of("sft") if phase == "dpo" else 0)
+    due = {round(total * (i + 1) / (settings.snapshots + 1)) for i in range(settings.snapshots)}
+    if at in due:
+        prefix = model.prefix_parameter().detach().float().cpu().contiguous()
+        durable.write_bytes(stage.folder / f"snapshot-{at:05d}.safetensors", save_tensors({"prefix": prefix}))
+    if stage.on_step is not None:
+        stage.on_step(phase, step)
+
+
+def _snapshots(folder: Path) -> dict[int, Prefix]:
+    return {int(path.stem.split("-")[1]): _read(path) for path in sorted(folder.glob("snapshot-*.safetensors"))}
+
+
+def _read(path: Path) -> Prefix:
+    return load_tensors(path.read_bytes())["prefix"]
+
+
+@contextmanager
+def _forward_restored(model: torch.nn.Module) -> Iterator[None]:
+    """Undo TRL's patch of the base's forward, which would otherwise be wrapped once more by every stage."""
+    before = model.__dict__.get("forward")
+    try:
+        yield
+    finally:
+        if before is None:
+            model.__dict__.pop("forward", None)
+        else:
+            model.__dict__["forward"] = before
