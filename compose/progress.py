@@ -18,7 +18,7 @@ PLAIN_INTERVAL_S = 10.0
 """In a log file a redrawn bar is noise: one line in ten seconds is enough to see that work goes on."""
 
 
-class _Lines:
+class PlainLines:
     """A stream that writes a redrawn bar as lines of its own, each only once."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ def bar(total: float | None, label: str, unit: str = "it", *, quiet: bool = Fals
         desc=label,
         unit=unit,
         unit_scale=scale,
-        file=_Lines(),
+        file=PlainLines(),
         ascii=True,
         ncols=100,
         mininterval=PLAIN_INTERVAL_S,

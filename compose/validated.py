@@ -26,9 +26,7 @@ def validated(record: type[Record], values: object, *, subject: str) -> Record:
         Rejected: `settings-invalid`, naming every wrong key and, for an unknown one, the nearest known key.
     """
     if not isinstance(values, Mapping):
-        raise _invalid(
-            subject, f"a mapping with the keys of {record.__name__}", type(values).__name__, "see conf/"
-        )
+        raise _invalid(subject, f"a mapping with the keys of {record.__name__}", type(values).__name__, "see conf/")
     try:
         return TypeAdapter(record).validate_python(dict(values))
     except ValidationError as error:

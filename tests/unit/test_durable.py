@@ -1,0 +1,229 @@
+"""Writing that is finished or never happened."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from compose import durable
+from compose.errors import Rejected
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_bytes_replace_the_old_file_and_leave_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "sub" / "file.bin"
+    durable.write_bytes(path, b"old")
+    durable.write_bytes(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert names(path.parent) == ["file.bin"]
+
+
+def test_json_is_written_with_sorted_keys_one_indent_and_a_newline(tmp_path: Path) -> None:
+    durable.write_json(tmp_path / "x.json", {"b": 1, "a": "é"})
+    assert (tmp_path / "x.json").read_text(encoding="utf-8") == '{\n "a": "é",\n "b": 1\n}\n'
+
+
+def test_a_value_that_json_cannot_say_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    durable.write_json(path, [1])
+    with pytest.raises(ValueError, match="JSON"):
+        durable.write_json(path, [float("inf")])
+    assert json.loads(path.read_text()) == [1]
+    assert names(tmp_path) == ["x.json"]
+
+
+def test_a_written_file_may_be_read_as_the_umask_allows(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        durable.write_text(tmp_path / "x", "text")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(errno.ENOSPC, "disk-full"), (errno.EDQUOT, "disk-full"), (errno.EROFS, "read-only"), (errno.EACCES, "read-only")],
+)
+def test_a_disk_that_refuses_is_named_and_the_old_file_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: str
+) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+
+    def refuse(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(Rejected) as caught:
+        durable.write_bytes(path, b"new")
+    assert caught.value.code == code
+    assert str(path) in caught.value.subject
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["x"]
+
+
+def test_an_error_of_another_kind_stays_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError), durable.refused_by_disk(tmp_path):
+        raise IsADirectoryError(errno.EISDIR, "is a directory")
+
+
+def test_a_new_folder_appears_only_when_its_block_has_succeeded(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "folder"
+    with durable.new_folder(target) as temporary:
+        (temporary / "a").write_text("1")
+        assert not target.exists()
+    assert names(target) == ["a"]
+    assert names(target.parent) == ["folder"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_new_folder_vanishes_when_its_block_fails(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error), durable.new_folder(tmp_path / "folder") as temporary:
+        (temporary / "a").write_text("1")
+        raise error
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_exists_is_not_replaced_unasked(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(Rejected, match="already-exists"), durable.new_folder(tmp_path / "folder"):
+        pytest.fail("the block must not run")
+
+
+def test_a_folder_that_another_process_made_meanwhile_is_not_replaced_unasked(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+    with pytest.raises(Rejected, match="already-exists"), durable.new_folder(target) as temporary:
+        (temporary / "mine").touch()
+        target.mkdir()
+        (target / "theirs").touch()
+    assert names(target) == ["theirs"]
+    assert names(tmp_path) == ["folder"]
+
+
+def test_a_replaced_folder_holds_only_the_new_files(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+    target.mkdir()
+    (target / "old").touch()
+    with durable.new_folder(target, replace=True) as temporary:
+        (temporary / "new").touch()
+        assert names(target) == ["old"]
+    assert names(target) == ["new"]
+    assert names(tmp_path) == ["folder"]
+
+
+def test_the_old_folder_survives_when_its_replacement_fails(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+    target.mkdir()
+    (target / "old").touch()
+    with pytest.raises(RuntimeError), durable.new_folder(target, replace=True):
+        raise RuntimeError
+    assert names(target) == ["old"]
+
+
+def test_files_that_libraries_write_privately_become_readable_in_a_new_folder(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with durable.new_folder(tmp_path / "folder") as temporary:
+            (temporary / "private").touch(mode=0o600)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "folder" / "private").stat().st_mode & 0o777 == 0o644
+
+
+def test_an_unreadable_file_of_others_is_no_read_only_disk(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), durable.new_folder(tmp_path / "folder"):
+        raise PermissionError(errno.EACCES, "denied", "/somewhere/else")
+
+
+def test_a_scratch_folder_vanishes_after_success_and_after_failure(tmp_path: Path) -> None:
+    with durable.scratch_folder(tmp_path) as folder:
+        (folder / "a").touch()
+    with pytest.raises(KeyboardInterrupt), durable.scratch_folder(tmp_path) as folder:
+        (folder / "a").touch()
+        raise KeyboardInterrupt
+    assert names(tmp_path) == []
+
+
+def test_a_finished_file_moves_over_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("old")
+    (tmp_path / "finished").write_text("new")
+    durable.move_into_place(tmp_path / "finished", tmp_path / "target")
+    assert (tmp_path / "target").read_text() == "new"
+    assert names(tmp_path) == ["target"]
+
+
+def test_a_lock_lets_one_in_at_a_time(tmp_path: Path) -> None:
+    inside, most = 0, 0
+    guard = threading.Lock()
+
+    def work() -> None:
+        nonlocal inside, most
+        for _ in range(5):
+            with durable.locked(tmp_path / "thing"):
+                with guard:
+                    inside += 1
+                    most = max(most, inside)
+                with guard:
+                    inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+
+
+def test_a_lock_that_stays_taken_is_reported(tmp_path: Path) -> None:
+    with (
+        durable.locked(tmp_path / "thing"),
+        pytest.raises(Rejected, match="locked"),
+        durable.locked(tmp_path / "thing", timeout_s=0),
+    ):
+        pytest.fail("the block must not run")
+
+
+def test_a_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), durable.locked(tmp_path / "thing"):
+        raise RuntimeError
+    with durable.locked(tmp_path / "thing", timeout_s=0):
+        pass
+
+
+def test_sweeping_removes_what_a_killed_process_left_and_nothing_else(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path; from compose import durable\n"
+        "with durable.new_folder(Path(sys.argv[1]) / 'folder') as temporary:\n"
+        "    (temporary / 'half').touch(); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert len(names(tmp_path)) == 1
+    with durable.scratch_folder(tmp_path) as mine:
+        (tmp_path / "result").touch()
+        assert durable.sweep(tmp_path) == 1
+        assert names(tmp_path) == sorted([mine.name, "result"])
+
+
+def test_sweeping_leaves_the_fresh_temporaries_of_other_hosts_and_removes_old_ones(tmp_path: Path) -> None:
+    fresh = tmp_path / f"{durable.TEMPORARY_PREFIX}elsewhere-1-abc"
+    old = tmp_path / f"{durable.TEMPORARY_PREFIX}elsewhere-1-def"
+    fresh.mkdir()
+    old.touch()
+    os.utime(old, (0, 0))
+    assert durable.sweep(tmp_path) == 1
+    assert names(tmp_path) == [fresh.name]
+
+
+def test_sweeping_a_folder_that_is_not_there_removes_nothing(tmp_path: Path) -> None:
+    assert durable.sweep(tmp_path / "missing") == 0
