@@ -21,7 +21,7 @@ class TrainSettings:
         phases: Which phases run, in this order.
         sft_steps: Optimiser steps of SFT.
         dpo_steps: Optimiser steps of DPO.
-        batch_size: Pairs a step; of one device when several train together.
+        batch_size: Pairs a step, over all processes that train together.
         sft_lr: Peak learning rate of SFT. Prompts need 1e-3 to 3e-2, far above the defaults for weights.
         dpo_lr: Peak learning rate of DPO.
         beta: DPO's inverse temperature.

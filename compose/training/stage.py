@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from accelerate import PartialState
 from jaxtyping import Float
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -134,9 +135,11 @@ def _phase(stage: _Stage, phase: Phase, start: Prefix, pairs: Sequence[Pair], re
             fix=f"lower {phase}_lr (now {getattr(stage.settings, phase + '_lr')}) or max_grad_norm, then run again",
         )
     entries = [{"phase": phase, **entry} for entry in trainer.state.log_history if "loss" in entry]
-    durable.write_json(log_file, entries)
-    durable.write_bytes(done, save_tensors({"prefix": prefix}))
-    shutil.rmtree(trainer.args.output_dir)  # checkpoints serve to resume, and this phase is finished
+    if trainer.accelerator.is_main_process:
+        durable.write_json(log_file, entries)
+        durable.write_bytes(done, save_tensors({"prefix": prefix}))
+        shutil.rmtree(trainer.args.output_dir)  # checkpoints serve to resume, and this phase is finished
+    trainer.accelerator.wait_for_everyone()
     stage.log += entries
     return prefix
 
@@ -147,6 +150,15 @@ def _trainer(
     """Return the phase's trainer, its checkpoints in a folder of its own."""
     folder = stage.folder / f"{phase}_checkpoints"
     folder.mkdir(exist_ok=True)
+    n_processes = PartialState(cpu=not torch.cuda.is_available()).num_processes
+    if stage.settings.batch_size % n_processes:
+        raise Rejected(
+            "settings-invalid",
+            subject="batch_size",
+            expected=f"a multiple of the {n_processes} processes that train together",
+            got=str(stage.settings.batch_size),
+            fix="change batch_size, or launch another number of processes",
+        )
     if phase == "sft":
         config = sft_config(stage.settings, stage.seed, folder)
         return PatchSFTTrainer(model, config, train_dataset=sft_dataset(pairs), processing_class=stage.base.tokenizer)
@@ -212,7 +224,7 @@ def _after_step(stage: _Stage, phase: Phase, step: int, model: SharedPrefixModel
     total = settings.steps_of("sft") + settings.steps_of("dpo")
     at = step + (settings.steps_of("sft") if phase == "dpo" else 0)
     due = {round(total * (i + 1) / (settings.snapshots + 1)) for i in range(settings.snapshots)}
-    if at in due:
+    if at in due and PartialState().is_main_process:
         prefix = model.prefix_parameter().detach().float().cpu().contiguous()
         durable.write_bytes(stage.folder / f"snapshot-{at:05d}.safetensors", save_tensors({"prefix": prefix}))
     if stage.on_step is not None:

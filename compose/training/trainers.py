@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from datasets import Dataset
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import TrainerCallback
@@ -117,7 +118,7 @@ def trainer_arguments(settings: TrainSettings, steps: int, rate: float, seed: in
     return {
         "output_dir": str(folder),
         "max_steps": steps,
-        "per_device_train_batch_size": settings.batch_size,
+        "per_device_train_batch_size": settings.batch_size // PartialState(cpu=not cuda).num_processes,
         "learning_rate": rate,
         "lr_scheduler_type": "cosine",
         "warmup_steps": round(settings.warmup * steps),

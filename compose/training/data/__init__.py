@@ -1,0 +1,1 @@
+"""Data that ships with training: polite refusals of our own wording, which name no topic."""

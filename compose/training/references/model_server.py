@@ -1,0 +1,148 @@
+"""One request to a model server: JSON out, JSON in, bounded in time and size, repeated when that can help."""
+
+from __future__ import annotations
+
+import http.client
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.message import Message
+from typing import IO, Any
+
+from compose.digest import canonical_json
+from compose.errors import Rejected
+from compose.parse import strict_json
+
+MAX_BODY_BYTES = 16 * 2**20
+MAX_PAUSE_S = 60.0
+READ_BYTES = 2**16
+TRANSIENT_STATUS = frozenset({408, 409, 425, 429})
+"""Statuses below 500 after which the same request may succeed."""
+
+Json = dict[str, Any]
+
+
+class RequestFailed(Exception):
+    """A request that brought no usable answer, though another try might."""
+
+    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retry:
+    """How often a failed request is repeated, and after which pauses.
+
+    Args:
+        retries: Repetitions after the first try.
+        backoff_s: The first pause; each further one is twice as long, up to a minute. A server's own wish
+            (Retry-After) is followed instead, up to a minute too.
+        sleep: Who waits.
+    """
+
+    retries: int
+    backoff_s: float
+    sleep: Callable[[float], object]
+
+    def run(self, request: Callable[[], Json]) -> Json:
+        """Return what the request brings, in the end.
+
+        Raises:
+            RequestFailed: When the last repetition failed too.
+        """
+        for attempt in range(self.retries):
+            try:
+                return request()
+            except RequestFailed as failure:
+                pause_s = self.backoff_s * 2**attempt if failure.retry_after_s is None else failure.retry_after_s
+                self.sleep(min(pause_s, MAX_PAUSE_S))
+        return request()
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Refuses redirects: urllib would turn the POST into a GET and send the key along to another host."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+    ) -> None:
+        """Return None, which makes the redirect an HTTPError."""
+
+
+_OPENER = urllib.request.build_opener(_NoRedirects())
+
+
+def post_json(url: str, payload: Json, headers: Mapping[str, str], timeout_s: float) -> Json:
+    """Return the JSON object that a server answers to a JSON object.
+
+    Error messages hold neither the payload nor the body: both may be offensive, and headers hold the key.
+
+    Raises:
+        RequestFailed: For a server that cannot be reached, is busy or slow, or answers no JSON object.
+        Rejected: `endpoint-refused` for a status that would come again.
+    """
+    request = urllib.request.Request(
+        url,
+        data=canonical_json(payload),
+        headers={"Content-Type": "application/json", **headers},
+        method="POST",
+    )
+    deadline = time.monotonic() + timeout_s
+    try:
+        with _OPENER.open(request, timeout=timeout_s) as response:
+            body = _read(response, deadline)
+    except urllib.error.HTTPError as error:
+        with error:
+            raise _refused_or_failed(url, error) from None
+    except (OSError, http.client.HTTPException) as error:  # URLError is an OSError that wraps the true one
+        cause = getattr(error, "reason", error)
+        slow = isinstance(cause, TimeoutError)
+        raise RequestFailed("no answer in time" if slow else f"no connection ({type(cause).__name__})") from None
+    try:
+        return strict_json(body, subject=url, code="endpoint-failed", max_bytes=MAX_BODY_BYTES)
+    except Rejected:
+        raise RequestFailed("a body that is no JSON object") from None
+
+
+def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
+    """Return the body, however slowly it trickles, up to the deadline and the cap on its size."""
+    body = bytearray()
+    while chunk := response.read1(READ_BYTES):
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise RequestFailed("a body that is too large")
+        if time.monotonic() > deadline:
+            raise RequestFailed("no answer in time")
+    if response.length:  # what the header promised and did not come
+        raise RequestFailed("a body that broke off")
+    return bytes(body)
+
+
+def _refused_or_failed(url: str, error: urllib.error.HTTPError) -> RequestFailed | Rejected:
+    """Return what an HTTP status means: try again, or give up."""
+    if error.code >= 500 or error.code in TRANSIENT_STATUS:
+        return RequestFailed(f"HTTP {error.code}", _retry_after_s(error.headers))
+    cures = {
+        401: "set the environment variable named in reference.api_key_env to a valid key",
+        403: "ask the server's owner for access, or use another key",
+        404: "correct reference.base_url (it usually ends in /v1) and reference.model",
+    }
+    cure = "correct reference.base_url, reference.model and reference.running_text to what the server offers"
+    if 300 <= error.code < 400:
+        cure = "give the address that the redirect leads to as reference.base_url"
+    return Rejected(
+        "endpoint-refused",
+        subject=url,
+        expected="an answer",
+        got=f"HTTP {error.code}",
+        fix=cures.get(error.code, cure),
+    )
+
+
+def _retry_after_s(headers: Message) -> float | None:
+    """Return the pause a server asks for in seconds; a date is not worth parsing, the usual pause will do."""
+    value = str(headers.get("Retry-After", "")).strip()
+    return float(value) if value.isascii() and value.isdigit() and len(value) < 6 else None

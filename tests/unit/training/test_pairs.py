@@ -1,0 +1,182 @@
+"""Pairs as records: filters and their table, files, digests, balanced mixtures."""
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from compose.engine import Sampling
+from compose.errors import Rejected
+from compose.training.filters import Filters, FilterTable
+from compose.training.pairs import Pair, PairSet, load, mixture
+
+Damage = Callable[[list[str]], list[str]]
+
+
+def pair(number: int, risk: str = "toxicity", **changes: object) -> Pair:
+    fields: dict[str, object] = {
+        "risk": risk,
+        "prompt_id": f"{risk}-{number}",
+        "prompt_ids": (1, 2, number),
+        "chosen_ids": (5, 6),
+        "rejected_ids": (7,),
+        "prompt": "A text\u2028with \U0001f600\x00",
+        "chosen": " one",
+        "rejected": " other\r\n",
+        "chosen_score": 0.1 + 0.2,
+        "rejected_score": None,
+        "judge": "lengths 1",
+        "reference": "somebody",
+        "sampling": Sampling(max_new_tokens=9),
+    }
+    return Pair(**(fields | changes))  # type: ignore[arg-type]
+
+
+def pairs(count: int, risk: str = "toxicity") -> PairSet:
+    return PairSet(tuple(pair(n, risk) for n in range(count)), FilterTable(candidates=count + 2, margin=2, kept=count))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "outcome"),
+    [
+        (0.1, 0.6, "kept"),
+        (0.1, 0.3, "margin"),  # .2 apart, which is not above .25
+        (0.25, 0.5, "margin"),  # exactly the margin is not above it
+        (0.5, 0.9, "winner"),  # exactly the limit is not below it
+        (0.9, 0.1, "reversed"),
+        (0.4, 0.05, "reversed"),  # acceptable and far enough, but worse than what it should be preferred to
+    ],
+)
+def test_a_pair_is_kept_when_it_is_far_apart_and_its_winner_acceptable(
+    chosen: float, rejected: float, outcome: str
+) -> None:
+    assert Filters(margin=0.25, winner=0.5).outcome(chosen, rejected) == outcome
+
+
+def test_tables_add_up_and_print_what_was_dropped() -> None:
+    table = FilterTable(candidates=12, empty=3, margin=4, kept=5) + FilterTable(candidates=2, winner=1, kept=1)
+    assert table == FilterTable(candidates=14, empty=3, margin=4, winner=1, kept=6)
+    assert table.dropped() == {"empty": 3, "margin": 4, "winner": 1}
+    assert [line.split()[:2] for line in table.to_text().splitlines()] == [
+        ["candidates", "14"],
+        ["empty", "3"],
+        ["margin", "4"],
+        ["winner", "1"],
+        ["kept", "6"],
+    ]
+
+
+def test_a_set_survives_the_disk(tmp_path: Path) -> None:
+    made = pairs(3)
+    made.save(tmp_path / "pairs.jsonl")
+    read = load(tmp_path / "pairs.jsonl")
+    assert read == made
+    assert read.digest == made.digest
+
+
+def test_the_digest_is_that_of_the_pairs_in_their_order() -> None:
+    one, two = pair(1), pair(2)
+    table = FilterTable(candidates=2, kept=2)
+    digest = PairSet((one, two), table).digest
+    assert PairSet((pair(1), pair(2)), FilterTable()).digest == digest
+    assert PairSet((two, one), table).digest != digest
+    assert PairSet((one, dataclasses.replace(two, chosen_ids=(5, 7))), table).digest != digest
+
+
+def test_the_digest_is_the_same_on_every_machine() -> None:
+    # Pinned: trained stages are named after it, so it may not drift between releases.
+    assert pairs(2).digest == "sha256:bb976d0987642a6e1636195032bb92e3fcba188b92c7afa57c066039f0a17bbf"
+
+
+def _without_last_line(lines: list[str]) -> list[str]:
+    return lines[:-1]
+
+
+def _with_another_score(lines: list[str]) -> list[str]:
+    return [*lines[:-1], lines[-1].replace('"chosen_score":0.3', '"chosen_score":0.4')]
+
+
+def _with_an_unknown_key(lines: list[str]) -> list[str]:
+    return [*lines[:-1], json.dumps(json.loads(lines[-1]) | {"weight": 1})]
+
+
+def _with_text_for_ids(lines: list[str]) -> list[str]:
+    return [*lines[:-1], json.dumps(json.loads(lines[-1]) | {"chosen_ids": "56"})]
+
+
+def _torn(lines: list[str]) -> list[str]:
+    return [*lines[:-1], lines[-1][:20]]
+
+
+def _of_another_format(lines: list[str]) -> list[str]:
+    return [json.dumps(json.loads(lines[0]) | {"format": 2}), *lines[1:]]
+
+
+def _headless(lines: list[str]) -> list[str]:
+    return lines[1:]
+
+
+def _emptied(lines: list[str]) -> list[str]:
+    return []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _without_last_line,
+        _with_another_score,
+        _with_an_unknown_key,
+        _with_text_for_ids,
+        _torn,
+        _of_another_format,
+        _headless,
+        _emptied,
+    ],
+)
+def test_a_damaged_file_is_refused_and_none_of_it_shown(tmp_path: Path, damage: Damage) -> None:
+    path = tmp_path / "pairs.jsonl"
+    pairs(3).save(path)
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    path.write_text("\n".join(damage(lines)), encoding="utf-8")
+    with pytest.raises(Rejected, match="pairs-corrupt") as refusal:
+        load(path)
+    assert "A text" not in str(refusal.value)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Rejected, match="pairs-corrupt"):
+        load(tmp_path / "pairs.jsonl")
+
+
+def test_pairs_without_a_rejected_side_are_for_sft_only() -> None:
+    both, alone = pair(1), pair(2, rejected_ids=(), rejected="")
+    assert PairSet((both, alone), FilterTable()).for_preference() == (both,)
+
+
+def test_a_set_splits_by_risk() -> None:
+    bias, tox = pair(1, "bias"), pair(1)
+    made = PairSet((tox, bias, tox), FilterTable())
+    assert made.by_risk() == {"toxicity": (tox, tox), "bias": (bias,)}
+
+
+def test_a_mixture_has_equal_numbers_in_turn() -> None:
+    mixed = mixture([pairs(5, "toxicity"), pairs(3, "bias"), pairs(4, "harm")], seed=1)
+    assert [one.risk for one in mixed.pairs] == ["toxicity", "bias", "harm"] * 3
+    assert Counter(one.prompt_id for one in mixed.pairs).most_common(1)[0][1] == 1
+    # 5 + 3 + 4 = 12 were kept and 9 are used: 3 are left out for balance. 12 + 3 * 2 candidates in all.
+    assert mixed.table == FilterTable(candidates=18, margin=6, unbalanced=3, kept=9)
+
+
+def test_a_mixture_follows_from_its_seed() -> None:
+    sets = [pairs(9, "toxicity"), pairs(9, "bias")]
+    assert mixture(sets, seed=1).digest == mixture(sets, seed=1).digest
+    assert mixture(sets, seed=1).digest != mixture(sets, seed=2).digest
+
+
+@pytest.mark.parametrize("sets", [[], [pairs(2), pairs(0, "bias")]])
+def test_a_mixture_without_a_risk_is_refused(sets: list[PairSet]) -> None:
+    with pytest.raises(Rejected, match="pairs-empty"):
+        mixture(sets, seed=0)
