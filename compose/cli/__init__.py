@@ -1,0 +1,61 @@
+"""The command line: one verb a file, listed in the table below, and what happens when a verb fails."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from compose import __version__
+from compose.cli import concat, doctor, generate, mean, show, train
+from compose.cli.verb import Verb
+from compose.errors import Rejected, machine_refused
+
+VERBS: dict[str, Verb] = {
+    "train": train.VERB,
+    "show": show.VERB,
+    "concat": concat.VERB,
+    "mean": mean.VERB,
+    "generate": generate.VERB,
+    "doctor": doctor.VERB,
+}
+"""Every verb, in the order of the help. A verb's module imports what is heavy only when it runs."""
+
+REJECTED_EXIT = 2
+INTERRUPTED_EXIT = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Return the exit status: 0, 1 when something is broken, 2 for an error of input, 130 after Ctrl-C.
+
+    Args:
+        argv: The words after the program's name; those of this process when None.
+    """
+    arguments = _parser().parse_args(argv)
+    verb: Verb = arguments.verb
+    try:
+        return verb.run(arguments)
+    except Rejected as error:
+        print(error, file=sys.stderr)
+        return REJECTED_EXIT
+    except KeyboardInterrupt:
+        print("interrupted: what was finished is kept; the same command goes on from there", file=sys.stderr)
+        return INTERRUPTED_EXIT
+    except BrokenPipeError:  # the reader (`| head`) has seen enough
+        sys.stderr.close()  # Python would complain once more while it shuts down
+        return 0
+    except OSError as error:
+        print(machine_refused(error), file=sys.stderr)
+        return REJECTED_EXIT
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Return the parser of all verbs."""
+    parser = argparse.ArgumentParser(prog="compose", description="Train, compose and try safety patches.")
+    parser.add_argument("--version", action="version", version=f"compose {__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    for name, verb in VERBS.items():
+        one = verbs.add_parser(name, help=verb.help, description=f"{verb.help[0].upper()}{verb.help[1:]}.")
+        verb.add_arguments(one)
+        one.set_defaults(verb=verb)
+    return parser

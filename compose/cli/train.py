@@ -1,0 +1,91 @@
+"""`compose train risk=toxicity model=smollm2`: a specialist for one risk, measured, in a folder of its own.
+
+Every other word is a Hydra override of `conf/config.yaml` and passes through.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from compose.cli.verb import Verb
+from compose.errors import Rejected
+
+DEFAULTS = ("name=train", "strategy=specialist", "evaluation.curve_prompts=0")
+"""One patch and its measurement; `experiments/` is for comparisons and curves."""
+RISK = "risk="
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `train`."""
+    text = "risk=NAME (a file of conf/risk/), model=NAME, tokens=20, trainer.dpo_steps=40, seed=1, ..."
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Return 0 once the patch is trained and measured; what was trained before is shown again."""
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+
+    from compose import settings
+    from compose.conf_path import conf_folder
+    from compose.laboratory.folders import Folders
+
+    overrides = [*DEFAULTS, *_expanded(arguments.overrides)]
+    try:
+        with initialize_config_dir(config_dir=str(conf_folder()), version_base="1.3"):
+            config = compose("config", overrides)
+    except HydraException as error:
+        raise settings.from_composition(error) from error
+    values = settings.plain(config)
+    folders = Folders(Path(str(values["runs"])), str(values["name"]), settings.run_key(values))
+    if not folders.is_complete():
+        checked = settings.load(config)
+        from compose.laboratory.job import run_job
+
+        run_job(checked, folders, config=settings.as_yaml(values))
+    for risk in values["order"]:
+        print(f"patch:  {folders.patches / f'specialist-{risk}'}")
+    print(f"report: {folders.page}")
+    return 0
+
+
+def _expanded(words: Sequence[str]) -> Iterator[str]:
+    """Yield the overrides, `risk=NAME` as the group and the order that it stands for."""
+    for word in words:
+        if not word.startswith(RISK):
+            yield word
+            continue
+        file = word.removeprefix(RISK)
+        risk = _name_of(file)
+        yield f"order=[{risk}]"
+        if file != risk:
+            yield f"risk@risks.{risk}={file}"
+
+
+def _name_of(file: str) -> str:
+    """Return the name of the risk that a file of `conf/risk/` describes.
+
+    Raises:
+        Rejected: `settings-invalid`, when there is no such file.
+    """
+    import yaml
+
+    from compose.conf_path import conf_folder
+
+    folder = conf_folder() / "risk"
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if file not in known:
+        raise Rejected(
+            "settings-invalid",
+            subject=f"{RISK}{file}",
+            expected=f"one of {', '.join(known)}",
+            got="a name without a file in conf/risk/",
+            fix="use one of the known names",
+        )
+    name: str = yaml.safe_load((folder / f"{file}.yaml").read_text(encoding="utf-8"))["name"]
+    return name
+
+
+VERB = Verb("train a patch for one risk, and measure it", add_arguments, run)

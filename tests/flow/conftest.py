@@ -1,0 +1,54 @@
+"""What the flow tests share: a cache of their own, and patches of the tiny base in folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from compose.artifact import new_patch, save
+from compose.base import Base, load_base
+from compose.engine.self_test import PROBE, record_self_test
+from compose.records import BaseRef, CardDraft
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an asset cache that no other program uses."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMPOSE_CACHE", str(cache))
+
+
+@pytest.fixture(scope="session")
+def tiny(cache: Path) -> Base:
+    """Return the random base that knows nothing."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("COMPOSE_CACHE", str(cache))
+        return load_base("tiny", device="cpu")
+
+
+@pytest.fixture
+def patch_folder(tiny: Base, tmp_path: Path) -> Callable[..., Path]:
+    """Return a maker of patch folders: the embeddings of eight tokens, three times as large, from a seed."""
+
+    def make(name: str, *, seed: int = 0, tokens: int = 8, fingerprint: str | None = None) -> Path:
+        embedding = tiny.model.get_input_embeddings().weight.detach()
+        rows = torch.randint(len(embedding), (tokens,), generator=torch.Generator().manual_seed(seed))
+        prefix = 3 * embedding[rows]
+        draft = CardDraft(
+            name=Path(name).name,
+            version="1.2.3",
+            risks=("toxicity",),
+            base=BaseRef(name="tiny", fingerprint=fingerprint or tiny.fingerprint),
+            strategy="specialist",
+            self_test=record_self_test(tiny.model, prefix, tiny.tokenizer.encode(PROBE)),
+        )
+        return save(new_patch(prefix, draft), tmp_path / name)
+
+    return make
