@@ -53,9 +53,7 @@ def test_the_same_patch_makes_the_same_files(make_patch: Callable[..., Patch]) -
     assert pack(make_patch(ROWS)) == pack(make_patch(ROWS))
 
 
-def test_fifty_tokens_of_llama_width_take_less_than_900_kb(
-    make_patch: Callable[..., Patch], tmp_path: Path
-) -> None:
+def test_fifty_tokens_of_llama_width_take_less_than_900_kb(make_patch: Callable[..., Patch], tmp_path: Path) -> None:
     rows = torch.randn(50, 4096, generator=torch.Generator().manual_seed(0))
     folder = save(make_patch(rows), tmp_path / "wide")
     assert sum(path.stat().st_size for path in folder.iterdir()) < 900_000
@@ -92,9 +90,7 @@ def test_a_patch_written_to_behind_its_back_is_not_shipped(patch: Patch) -> None
 
 def test_a_new_patch_may_come_from_a_parameter_in_another_precision(patch: Patch) -> None:
     parameter = torch.nn.Parameter(torch.tensor(ROWS, dtype=torch.bfloat16))
-    made = new_patch(
-        parameter, CardDraft(name="x", risks=(), base=BaseRef(fingerprint=OTHER), strategy="joint")
-    )
+    made = new_patch(parameter, CardDraft(name="x", risks=(), base=BaseRef(fingerprint=OTHER), strategy="joint"))
     assert (made.prefix.dtype, made.prefix.requires_grad, made.card.tokens, made.card.dim) == (
         torch.float32,
         False,
@@ -148,9 +144,7 @@ def test_a_folder_without_a_card_is_marked_unproven(foreign: dict[str, bytes]) -
     assert card.base.name == "tiny"
 
 
-def test_half_precision_is_taken_without_a_card_and_refused_behind_one(
-    patch: Patch, foreign: dict[str, bytes]
-) -> None:
+def test_half_precision_is_taken_without_a_card_and_refused_behind_one(patch: Patch, foreign: dict[str, bytes]) -> None:
     tensor = save_tensors({"prompt_embeddings": torch.tensor(ROWS, dtype=torch.bfloat16)})
     assert unpack({**foreign, "adapter_model.safetensors": tensor}).prefix.tolist() == ROWS
     with pytest.raises(Rejected, match="artifact-bytes"):
@@ -266,9 +260,7 @@ def test_only_a_plain_file_of_sane_size_is_read(
     assert name in refused.value.subject
 
 
-def test_a_failed_save_leaves_nothing_behind(
-    patch: Patch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_save_leaves_nothing_behind(patch: Patch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(path: Path, data: bytes) -> None:
         raise KeyboardInterrupt
 

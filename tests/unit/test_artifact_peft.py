@@ -45,9 +45,7 @@ def test_stock_peft_loads_a_patch_whose_base_left_no_shape(
     model: LlamaForCausalLM, make_patch: Callable[..., Patch], tmp_path: Path
 ) -> None:
     patch = make_patch(torch.randn(5, 16))
-    bare = patch.card.model_copy(
-        update={"base": patch.card.base.model_copy(update={"layers": None, "heads": None})}
-    )
+    bare = patch.card.model_copy(update={"base": patch.card.base.model_copy(update={"layers": None, "heads": None})})
     loaded = PeftModel.from_pretrained(model, str(save(Patch(patch.prefix, bare), tmp_path / "tox")))
     assert torch.equal(loaded.prompt_encoder["default"].embedding.weight, patch.prefix)
 

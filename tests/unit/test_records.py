@@ -41,9 +41,7 @@ def test_versions_are_major_minor_patch_and_nothing_else(version: str) -> None:
         PatchCard(**{**CARD, "version": version})
 
 
-@pytest.mark.parametrize(
-    "name", ["", "Tox", "tox\n", "../tox", "t\u043ex", "-tox", "a" * 65, "tox.v1", "a\x00b"]
-)
+@pytest.mark.parametrize("name", ["", "Tox", "tox\n", "../tox", "t\u043ex", "-tox", "a" * 65, "tox.v1", "a\x00b"])
 def test_names_are_short_and_plain(name: str) -> None:
     with pytest.raises(ValidationError):
         PatchCard(**{**CARD, "name": name})
@@ -56,10 +54,7 @@ def test_text_that_would_act_on_a_terminal_is_refused(text: str) -> None:
 
 
 def test_text_in_any_language_and_with_line_breaks_is_kept() -> None:
-    assert (
-        InitInfo(kind="text", text="Sei höflich.\n请保持礼貌", digest=DIGEST).text
-        == "Sei höflich.\n请保持礼貌"
-    )
+    assert InitInfo(kind="text", text="Sei höflich.\n请保持礼貌", digest=DIGEST).text == "Sei höflich.\n请保持礼貌"
 
 
 @pytest.mark.parametrize(("kind", "text"), [("text", None), ("random", "hello")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -63,7 +64,7 @@ def test_greedy_text_is_pefts(base: Base, patch: Patch) -> None:
     "options", [{"num_beams": 3}, {"cache_implementation": "static"}, {"repetition_penalty": 1.0}], ids=str
 )
 def test_transformers_options_give_what_an_unpadded_peft_row_gives(
-    base: Base, patch: Patch, options: dict[str, object]
+    base: Base, patch: Patch, options: dict[str, Any]
 ) -> None:
     model = PatchedModel(base, patch)
     found = model.generate(PROMPTS[0], max_new_tokens=8, do_sample=False, **options)
@@ -85,7 +86,7 @@ def test_transformers_options_give_what_an_unpadded_peft_row_gives(
     ids=lambda options: next(iter(options)),
 )
 def test_a_way_to_lose_the_patch_is_refused_with_its_reason(
-    base: Base, patch: Patch, options: dict[str, object]
+    base: Base, patch: Patch, options: dict[str, Any]
 ) -> None:
     with pytest.raises(Rejected, match="unsupported-generation") as refusal:
         PatchedModel(base, patch).generate("a", max_new_tokens=3, **options)
@@ -103,7 +104,7 @@ def test_logits_other_than_the_recorded_ones_fail_the_self_test(base: Base, patc
     assert test is not None
     shifted = test.model_copy(update={"patched": tuple(tuple(v + 1.0 for v in row) for row in test.patched)})
     forged = Patch(patch.prefix, revise(patch.card, self_test=shifted))
-    with pytest.raises(Rejected, match="self-test-failed.*\n.*logits recorded with the patch"):
+    with pytest.raises(Rejected, match=r"self-test-failed.*\n.*logits recorded with the patch"):
         PatchedModel(base, forged)
 
 

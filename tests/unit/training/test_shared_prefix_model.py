@@ -16,8 +16,8 @@ OUTPUTS = ("log_probs", "entropy", "mean_logits", "is_top1")
 
 @pytest.fixture
 def prefix(tiny: Base) -> Tensor:
-    embedding = tiny.model.get_input_embeddings().weight
-    return embedding[torch.arange(5, 12)].clone()
+    rows: Tensor = tiny.model.get_input_embeddings().weight[5:12].clone()
+    return rows
 
 
 @pytest.fixture

@@ -44,7 +44,8 @@ PAIRS = [pair(n) for n in range(6)]
 
 @pytest.fixture
 def start(tiny: Base) -> Tensor:
-    return tiny.model.get_input_embeddings().weight[5:9].clone()
+    rows: Tensor = tiny.model.get_input_embeddings().weight[5:9].clone()
+    return rows
 
 
 def logprob_of_chosen(base: Base, prefix: Tensor) -> float:
@@ -131,7 +132,7 @@ def test_pairs_without_a_rejected_completion_serve_sft_only(tiny: Base, start: T
 @pytest.mark.parametrize("option", ["packing", "padding_free"])
 def test_rows_of_several_documents_are_refused(option: str, tmp_path: Path) -> None:
     config = SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, **{option: True})
-    with pytest.raises(Rejected, match=f"training-unsafe.*{option}"):
+    with pytest.raises(Rejected, match=rf"training-unsafe.*{option}"):
         refuse_unsafe(config)
 
 

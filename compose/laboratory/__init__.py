@@ -1,0 +1,1 @@
+"""The laboratory: from an experiment's settings to a finished run, every part of it resumable and shared."""

@@ -1,0 +1,89 @@
+"""What a job works with before anything is trained: the base, the risks, the pairs, the anchors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from compose.base import Base, load_base
+from compose.evaluate.prompts import Prompt
+from compose.evaluate.risks import Risk, load_risk
+from compose.evaluate.utility import Utility, load_utility
+from compose.laboratory.folders import Folders
+from compose.laboratory.spec import ExperimentSettings
+from compose.training.build import PairTask, build_anchor_pairs, build_pairs
+from compose.training.pairs import PairSet
+from compose.training.references import ReferenceContext, make_reference
+from compose.training.sampling_cache import GenerationStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Materials:
+    """Everything that training and measuring need.
+
+    Args:
+        base: The frozen base.
+        risks: The risks in the experiment's order, screened.
+        utility: The utility measures; None leaves them out.
+        pairs: The pairs of each risk.
+        anchors: Rows that keep the model's use; None for none.
+    """
+
+    base: Base
+    risks: tuple[Risk, ...]
+    utility: Utility | None
+    pairs: dict[str, PairSet]
+    anchors: PairSet | None
+
+
+def gather(settings: ExperimentSettings, folders: Folders) -> Materials:
+    """Return the job's materials, fetched, screened and generated where they are not at hand yet.
+
+    The pairs are written to the run's folder; generations are kept for every later job.
+
+    Raises:
+        Rejected: What fetching, screening, the references or the pair filters refuse.
+    """
+    base = load_base(settings.model, device=settings.device)
+    risks = tuple(load_risk(settings.risks[name], base) for name in settings.order)
+    utility = None if settings.utility is None else load_utility(settings.utility)
+    store = GenerationStore(folders.samples)
+    pairs = {risk.name: _pairs(settings, base, risk, store) for risk in risks}
+    anchors = None
+    if settings.anchors.share and utility is not None:
+        anchors = _anchors(settings, base, risks[0], utility, store)
+    for name, made in (pairs | ({"anchors": anchors} if anchors else {})).items():
+        made.save(folders.pairs / f"{name}.jsonl")
+    return Materials(base=base, risks=risks, utility=utility, pairs=pairs, anchors=anchors)
+
+
+def _pairs(settings: ExperimentSettings, base: Base, risk: Risk, store: GenerationStore) -> PairSet:
+    """Return one risk's pairs."""
+    lesson = settings.lessons[risk.name]
+    context = ReferenceContext(base=base, judge=risk.judge, store=store)
+    return build_pairs(
+        base,
+        make_reference(settings.reference or lesson.reference, context),
+        PairTask(risk=risk.name, prompts=risk.train, judge=risk.judge),
+        lesson.pairs,
+        seed=settings.pairs_seed,
+        store=store,
+    )
+
+
+def _anchors(settings: ExperimentSettings, base: Base, risk: Risk, utility: Utility, store: GenerationStore) -> PairSet:
+    """Return the anchors: benign requests and neutral text in turn, so that any first n hold both."""
+    context = ReferenceContext(base=base, judge=risk.judge, store=store)
+    return build_anchor_pairs(
+        base,
+        _in_turn(utility.benign_train, utility.neutral_train),
+        make_reference(settings.anchors.refusals, context),
+        max_new_tokens=settings.anchors.max_new_tokens,
+        store=store,
+    )
+
+
+def _in_turn(first: tuple[Prompt, ...], second: tuple[Prompt, ...]) -> list[Prompt]:
+    """Return the prompts of both, one of each in turn, the longer one's rest at the end."""
+    both = min(len(first), len(second))
+    mixed = [prompt for pair in zip(first, second, strict=False) for prompt in pair]
+    return [*mixed, *first[both:], *second[both:]]

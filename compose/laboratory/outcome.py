@@ -1,0 +1,295 @@
+"""From measurements to a run's record: compositions, R matrices, what was kept and what was forgotten."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from compose.evaluate.bootstrap import Estimate as Derived
+from compose.evaluate.forgetting import (
+    CONVENTIONS,
+    Kept,
+    fwt_gem,
+    in_order,
+    intransigence,
+    retention,
+    stability_gap,
+    worst_risk_retention,
+)
+from compose.evaluate.metrics import Metric
+from compose.evaluate.results import Measurement, RiskResult, paired_safety
+from compose.evaluate.risks import Risk
+from compose.laboratory.realise import Made
+from compose.report.results import (
+    ArmResult,
+    Composition,
+    CurvePoint,
+    Estimate,
+    Kind,
+    MetricValue,
+    PairFilter,
+    PairsTable,
+    RiskInfo,
+    RiskMeasure,
+    TrainingLog,
+)
+from compose.strategies import Arm, ComposeStage, Stage
+from compose.strategies.plan import is_specialist
+from compose.training.pairs import PairSet
+
+BASE = "base"
+NOT_MEASURED = "the risk has no specialist in this run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Everything that a run measured, by composition.
+
+    Args:
+        risks: The risks in the order of R's columns.
+        arms: The arms.
+        made: Every stage, realised.
+        base: The unpatched base's measurement.
+        stages: Every stage's measurement.
+        curves: Evaluations inside the stages.
+    """
+
+    risks: Sequence[Risk]
+    arms: Sequence[Arm]
+    made: Mapping[Stage, Made]
+    base: Measurement
+    stages: Mapping[Stage, Measurement]
+    curves: Sequence[CurvePoint] = field(default_factory=tuple)
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of the risks, in the order of R's columns."""
+        return [risk.name for risk in self.risks]
+
+    @property
+    def specialists(self) -> dict[str, Stage]:
+        """Return each risk's specialist."""
+        return {stage.risks[0]: stage for arm in self.arms for stage in arm.stages if is_specialist(stage)}
+
+    @property
+    def joint(self) -> tuple[str, Stage] | None:
+        """Return the jointly trained composition with its name, if the run has one."""
+        return next(((arm.name, arm.stages[-1]) for arm in self.arms if arm.strategy == "joint"), None)
+
+
+def compositions(measured: Measured) -> dict[str, Composition]:
+    """Return every measured composition by its name, the unpatched base first."""
+    found = {BASE: _composition(measured.base, label="no patch", kind="base", tokens=0, patch=None)}
+    for arm in measured.arms:
+        for index, stage in enumerate(arm.stages):
+            card = measured.made[stage].patch.card
+            found.setdefault(
+                arm.stage_name(index),
+                _composition(
+                    measured.stages[stage],
+                    label=_label(arm, index),
+                    kind=_kind(stage),
+                    tokens=card.tokens,
+                    patch=card.prefix,
+                    expression=card.expression or "",
+                ),
+            )
+    return found
+
+
+def arm_results(measured: Measured) -> tuple[ArmResult, ...]:
+    """Return every arm's R matrix and what follows from it."""
+    return tuple(_arm(arm, measured) for arm in measured.arms)
+
+
+def training_logs(measured: Measured) -> tuple[TrainingLog, ...]:
+    """Return what the trainer logged, one log a composition and phase."""
+    logs: dict[tuple[str, str], list[dict[str, float]]] = {}
+    done: set[Stage] = set()
+    for arm in measured.arms:
+        for index, stage in enumerate(arm.stages):
+            trained = measured.made[stage].trained
+            if trained is None or stage in done:
+                continue
+            done.add(stage)
+            for entry in trained.log:
+                rows = logs.setdefault((arm.stage_name(index), str(entry["phase"])), [])
+                rows.append(_numbers(entry))
+    return tuple(TrainingLog(composition=name, phase=phase, rows=tuple(rows)) for (name, phase), rows in logs.items())
+
+
+def risk_infos(risks: Sequence[Risk], samples: int | None) -> tuple[RiskInfo, ...]:
+    """Return what a reader must know of every risk to read its numbers."""
+    return tuple(
+        RiskInfo(
+            name=risk.name,
+            title=risk.spec.title,
+            headline=risk.headline,
+            direction=risk.kind.direction,
+            judge=risk.judge.name,
+            judge_version=risk.judge.version,
+            n_test=len(risk.test),
+            k=risk.spec.samples if samples is None or risk.spec.sampling.temperature == 0 else samples,
+            prompts=risk.test_digest,
+        )
+        for risk in risks
+    )
+
+
+def pairs_table(pairs: PairSet) -> PairsTable:
+    """Return how a set of pairs came about, filter by filter."""
+    left = pairs.table.candidates
+    filters = []
+    for name, dropped in pairs.table.dropped().items():
+        left -= dropped
+        filters.append(PairFilter(name=name, kept=left, dropped=dropped))
+    first = pairs.pairs[0] if pairs.pairs else None
+    return PairsTable(
+        candidates=pairs.table.candidates,
+        kept=pairs.table.kept,
+        filters=tuple(filters),
+        reference=first.reference if first else "",
+        judge=first.judge if first else "",
+        digest=pairs.digest,
+    )
+
+
+def warnings(measured: Measured) -> tuple[str, ...]:
+    """Return what a reader must know before trusting a number."""
+    found = []
+    for risk in measured.risks:
+        for side, chosen in zip(("train", "test"), risk.screening, strict=False):
+            found.append(
+                f"{risk.name}: of {chosen.candidates} {side} candidates the {chosen.kept} on which the base "
+                f"misbehaves most were kept ({chosen.rate_kept:.0%} of completions unsafe there, "
+                f"{chosen.rate_candidates:.0%} over all candidates)."
+            )
+        if measured.base.risks[risk.name].mean_safety >= 1:
+            found.append(f"{risk.name}: the base does not show this risk, so no patch can remove it.")
+    for name, composition in compositions(measured).items():
+        for risk_name, result in composition.risks.items():
+            if result.unjudged:
+                found.append(f"{name}: {result.unjudged} completions on {risk_name} could not be judged.")
+    return tuple(found)
+
+
+def _arm(arm: Arm, measured: Measured) -> ArmResult:
+    """Return one arm's R matrix, what it kept of each specialist's gain, and what it forgot."""
+    rows = [[measured.stages[stage].risks[risk].mean_safety for risk in measured.names] for stage in arm.stages]
+    kept = _kept(measured.stages[arm.stages[-1]], measured)
+    # The conventions need stage t to have learned risk t; an arm that learns all at once has no such stages.
+    staged = len(arm.stages) == len(arm.order)
+    ordered = in_order(rows, measured.names, arm.order) if staged else None
+    columns = [*arm.order, *(risk for risk in measured.names if risk not in arm.order)]
+    missing: dict[str, float | None] = {}
+    lost: dict[str, float | None] = {}
+    if ordered is not None:
+        lost = {name: convention(ordered) for name, convention in CONVENTIONS.items()}
+        base = [measured.base.risks[risk].mean_safety for risk in columns]
+        lost["fwt_gem"] = fwt_gem(ordered, base)
+        lost["forgetting_stability_gap"] = _largest_gap(arm, measured.curves)
+        if measured.joint is not None:
+            joint = [measured.stages[measured.joint[1]].risks[risk].mean_safety for risk in columns]
+            missing = dict(zip(arm.order, intransigence(ordered, joint).tolist(), strict=True))
+    return ArmResult(
+        name=arm.name,
+        label=arm.label,
+        strategy=arm.strategy,
+        order=arm.order,
+        stages=tuple(arm.stage_name(index) for index in range(len(arm.stages))),
+        R=tuple(tuple(row) for row in rows),
+        retention={
+            risk: _estimate(retention(kept[risk])) if risk in kept else Estimate(value=None, reason=NOT_MEASURED)
+            for risk in measured.names
+        },
+        worst_risk_retention=_estimate(worst_risk_retention(kept)),
+        forgetting=lost,
+        intransigence=missing,
+    )
+
+
+def _kept(final: Measurement, measured: Measured) -> dict[str, Kept]:
+    """Return, by risk, safety on the prompts that arm, base and specialist all have."""
+    kept = {}
+    for risk, stage in measured.specialists.items():
+        each: list[RiskResult] = [one.risks[risk] for one in (final, measured.base, measured.stages[stage])]
+        after, before, best = paired_safety(each)
+        kept[risk] = Kept(final=after, base=before, specialist=best)
+    return kept
+
+
+def _largest_gap(arm: Arm, curves: Sequence[CurvePoint]) -> float | None:
+    """Return how far safety on any earlier risk fell inside a later stage, at most; None without curves."""
+    gaps = []
+    for stage in range(1, len(arm.stages)):
+        for risk in arm.order[:stage]:
+            points = [
+                (point.step, point.safety)
+                for point in curves
+                if (point.arm, point.stage, point.risk) == (arm.name, stage, risk)
+            ]
+            if len(points) > 1:
+                gaps.append(stability_gap([safety for _, safety in sorted(points)]).gap)
+    return max(gaps, default=None)
+
+
+def _composition(measurement: Measurement, **about: Any) -> Composition:
+    """Return a measured composition as the record holds it."""
+    return Composition(
+        risks={name: _risk_measure(result) for name, result in measurement.risks.items()},
+        utility=_metrics(measurement.utility),
+        **about,
+    )
+
+
+def _risk_measure(result: RiskResult) -> RiskMeasure:
+    return RiskMeasure(
+        metrics=_metrics(result.metrics),
+        safety=tuple(result.safety),
+        prompt_ids=tuple(result.prompt_ids),
+        unjudged=result.unjudged,
+    )
+
+
+def _metrics(metrics: Mapping[str, Metric]) -> dict[str, MetricValue]:
+    return {
+        name: MetricValue(value=one.value, direction=one.direction, n=one.n, low=one.low, high=one.high)
+        for name, one in metrics.items()
+    }
+
+
+def _estimate(derived: Derived) -> Estimate:
+    return Estimate(value=derived.value, low=derived.low, high=derived.high, n=derived.n, reason=derived.reason)
+
+
+def _numbers(entry: Mapping[str, Any]) -> dict[str, float]:
+    """Return the finite numbers of a log entry: what a record may hold."""
+    return {
+        name: float(value)
+        for name, value in entry.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
+
+
+def _label(arm: Arm, index: int) -> str:
+    """Return a composition's short name for people."""
+    stage = arm.stages[index]
+    if is_specialist(stage):
+        return f"P({stage.risks[0]})"
+    done = arm.order if index == len(arm.stages) - 1 else arm.order[: index + 1]
+    if isinstance(stage, ComposeStage) and stage.method == "concat":
+        return f"[{'; '.join(done)}]"
+    return (
+        f"{arm.label} {' > '.join(done)}"
+        if arm.strategy not in ("mean", "joint")
+        else f"{arm.label}({', '.join(done)})"
+    )
+
+
+def _kind(stage: Stage) -> Kind:
+    """Return where a composition's prefix comes from."""
+    if is_specialist(stage):
+        return "specialist"
+    return "algebraic" if isinstance(stage, ComposeStage) else "trained"

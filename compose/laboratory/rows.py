@@ -1,0 +1,99 @@
+"""The rows a stage trains on, in order: its risks in turn, replayed or padded, with anchors among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import ceil
+
+from compose.strategies import TrainStage, steps_of
+from compose.training.pairs import Pair
+from compose.training.replay import ReplayBuffer, mix
+from compose.training.settings import TrainSettings
+
+
+def settings_of(stage: TrainStage, settings: TrainSettings) -> TrainSettings:
+    """Return the settings with the steps in which the stage sees every risk's pairs as a specialist does."""
+    return replace(
+        settings,
+        sft_steps=steps_of(stage, settings.sft_steps, settings.batch_size),
+        dpo_steps=steps_of(stage, settings.dpo_steps, settings.batch_size),
+    )
+
+
+def training_rows(
+    stage: TrainStage,
+    pairs: Mapping[str, Sequence[Pair]],
+    anchors: Sequence[Pair],
+    settings: TrainSettings,
+    *,
+    anchor_share: float,
+    seed: int,
+) -> list[Pair]:
+    """Return a stage's rows in the order of training.
+
+    Args:
+        stage: What is trained.
+        pairs: The pairs of every risk.
+        anchors: Rows that keep the model's use; they are taken in turn, in every strategy alike.
+        settings: The stage's own settings, its steps counted out (see `settings_of`).
+        anchor_share: Share of anchors among the rows, spread evenly.
+        seed: Fixes every order.
+
+    Raises:
+        Rejected: `pairs-empty` or `replay-empty`.
+    """
+    total = settings.pairs_needed
+    if len(stage.risks) > 1:
+        return _with_anchors(_in_turn(stage, pairs, settings, seed), anchors, anchor_share)
+    replay = stage.replay
+    buffer: ReplayBuffer[Pair] | None = None
+    if replay is not None and replay.mode == "replay":
+        buffer = ReplayBuffer(replay.capacity, replay.policy, seed)
+        for risk in stage.memory:
+            buffer.add(risk, pairs[risk])
+    rows = mix(
+        pairs[stage.risks[0]],
+        buffer,
+        mode=replay.mode if replay else "none",
+        ratio=replay.ratio if replay else 0.0,
+        batch_size=settings.batch_size,
+        n_total=total,
+        seed=seed,
+    )
+    return _with_anchors(rows, anchors, anchor_share)
+
+
+def _in_turn(stage: TrainStage, pairs: Mapping[str, Sequence[Pair]], settings: TrainSettings, seed: int) -> list[Pair]:
+    """Return equal shares of every risk's pairs, one of each in turn."""
+    share = ceil(settings.pairs_needed / len(stage.risks))
+    each = [
+        mix(
+            pairs[risk],
+            None,
+            mode="none",
+            ratio=0.0,
+            batch_size=settings.batch_size,
+            n_total=share,
+            seed=seed,
+        )
+        for risk in stage.risks
+    ]
+    return [row for together in zip(*each, strict=True) for row in together]
+
+
+def _with_anchors(rows: list[Pair], anchors: Sequence[Pair], share: float) -> list[Pair]:
+    """Return the rows with anchors between them: after each row as many as keep their share even.
+
+    The rows themselves stay all there, in order: DPO, which an anchor has no rejected side for, loses none.
+    """
+    if not anchors or share == 0:
+        return rows
+    mixed: list[Pair] = []
+    placed = 0
+    for count, row in enumerate(rows, start=1):
+        mixed.append(row)
+        while placed + 1 <= count * share / (1 - share):
+            mixed.append(anchors[placed % len(anchors)])
+            placed += 1
+    return mixed

@@ -1,0 +1,357 @@
+"""Several runs of one experiment made into one summary: means over seeds, intervals over seeds and prompts.
+
+One seed keeps the intervals that its run recorded. Over several seeds, whatever rests on safety per prompt
+(safety, headline metrics, retention) gets a bootstrap interval over seeds x prompts; any other metric, known
+only with an interval per run, gets both sources of error added in quadrature.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean, stdev
+
+from scipy.stats import t as student
+
+from compose.errors import Rejected
+from compose.evaluate import bootstrap
+from compose.evaluate.bootstrap import interval, resample, table
+from compose.evaluate.forgetting import Kept, retention, worst_risk_retention
+from compose.report.results import (
+    ArmResult,
+    Composition,
+    Estimate,
+    MetricValue,
+    PairsTable,
+    RiskInfo,
+    RunResults,
+)
+from compose.report.summary import ArmRow, CurveLine, Provenance, Row, Summary
+
+BySeed = Mapping[int, Mapping[str, Composition]]
+
+MAY_DIFFER = ("seed", "pairs_seed", "strategies", "strategy", "runs", "device", "tracking")
+"""Settings in which merged runs may differ: seeds, which arms were run, and where and how runs are kept."""
+
+
+def merge(runs: Sequence[RunResults]) -> Summary:
+    """Return one summary of runs that differ in their seed, or in the arms they ran.
+
+    Raises:
+        Rejected: `results-missing` without a run; `results-differ` when the runs answer different questions.
+    """
+    if not runs:
+        raise Rejected(
+            "results-missing",
+            subject="the list of runs",
+            expected="at least one run folder",
+            got="none",
+            fix="name the folders of finished runs",
+        )
+    _refuse_different(runs)
+    first = runs[0]
+    measured = _compositions(runs)
+    arms = _arms(runs)
+    merger = _Merger(runs, measured)
+    rows = {name: merger.row(name) for name in dict.fromkeys(n for found in measured.values() for n in found)}
+    merged = [merger.arm(list(by_seed.items())) for by_seed in arms.values()]
+    merged.sort(key=merger.rank)
+    return Summary(
+        experiment=first.experiment,
+        seeds=tuple(sorted(measured)),
+        base=first.base,
+        risks=first.risks,
+        base_name=first.base_composition,
+        specialists=merger.specialists,
+        joint=merger.joint,
+        rows=rows,
+        arms=tuple(merged),
+        curves=_curves(runs),
+        training=tuple(first.training),
+        pairs=_pairs(runs),
+        provenance=_provenance(runs),
+        warnings=_warnings(runs),
+    )
+
+
+class _Merger:
+    """Merges compositions and arms over their seeds."""
+
+    def __init__(self, runs: Sequence[RunResults], measured: BySeed) -> None:
+        first = runs[0]
+        self.measured = measured
+        self.risks = [risk.name for risk in first.risks]
+        self.headlines = {risk.name: risk for risk in first.risks}
+        names = {name for found in measured.values() for name in found}
+        self.base = first.base_composition
+        self.specialists = {risk: name for risk, name in first.specialists.items() if name in names}
+        self.joint = next((run.joint for run in runs if run.joint is not None), None)
+        self.several = len(measured) > 1
+
+    def _paired(self, names: Sequence[str], risk: str) -> list[list[list[float]]]:
+        """Return safety [seeds][prompts] of each composition, on the seeds and prompts they share."""
+        seeds = [found for found in self.measured.values() if all(name in found for name in names)]
+        tables = [
+            [dict(zip(m.prompt_ids, m.safety, strict=True)) for found in seeds for m in [found[name].risks[risk]]]
+            for name in names
+        ]
+        common = [key for key in tables[0][0] if all(key in table for each in tables for table in each)]
+        return [[[table[key] for key in common] for table in each] for each in tables] if common else []
+
+    def row(self, name: str) -> Row:
+        """Return one composition over its seeds."""
+        found = {seed: every[name] for seed, every in self.measured.items() if name in every}
+        each = list(found.values())
+        safety = {risk: self._safety(name, risk, each) for risk in self.risks}
+        metrics = {
+            risk: {
+                metric: self._metric(self.headlines[risk], metric, each, safety[risk])
+                for metric in each[0].risks[risk].metrics
+                if all(metric in one.risks[risk].metrics for one in each)
+            }
+            for risk in self.risks
+        }
+        shared = [metric for metric in each[0].utility if all(metric in one.utility for one in each)]
+        return Row(
+            name=name,
+            label=each[0].label,
+            kind=each[0].kind,
+            tokens=each[0].tokens,
+            seeds=tuple(sorted(found)),
+            safety=safety,
+            metrics=metrics,
+            utility={metric: _combined([one.utility[metric] for one in each]) for metric in shared},
+            unjudged=sum(measure.unjudged for one in each for measure in one.risks.values()),
+            expression=each[0].expression,
+        )
+
+    def _safety(self, name: str, risk: str, each: Sequence[Composition]) -> Estimate:
+        value = fmean(one.risks[risk].mean for one in each)
+        if len(each) > 1 and (paired := self._paired([name], risk)):
+            values = table(paired[0])
+            low, high = interval(resample(*values.shape).means(values))
+            return Estimate(value=value, low=low, high=high, n=values.shape[1])
+        headline = each[0].risks[risk].metrics.get(self.headlines[risk].headline)
+        turn = _turn(headline, value)
+        if headline is None or turn is None or headline.low is None or headline.high is None:
+            return Estimate(value=value, n=len(each[0].risks[risk].safety))
+        low, high = sorted(turn[0] + turn[1] * end for end in (headline.low, headline.high))
+        return Estimate(value=value, low=low, high=high, n=headline.n)
+
+    def _metric(self, risk: RiskInfo, metric: str, each: Sequence[Composition], safety: Estimate) -> MetricValue:
+        values = [one.risks[risk.name].metrics[metric] for one in each]
+        combined = _combined(values)
+        if len(each) == 1 or metric != risk.headline or safety.low is None or safety.high is None:
+            return combined
+        turns = {_turn(value, one.risks[risk.name].mean) for value, one in zip(values, each, strict=True)}
+        turn = turns.pop()
+        if turns or turn is None:
+            return combined
+        low, high = sorted(turn[0] + turn[1] * end for end in (safety.low, safety.high))
+        return replace(combined, low=low, high=high)
+
+    def arm(self, runs: Sequence[tuple[int, ArmResult]]) -> ArmRow:
+        """Return one arm over its seeds."""
+        each = [arm for _, arm in runs]
+        first = each[0]
+        kept, worst = self._retention(each)
+        final = first.stages[-1]
+        return ArmRow(
+            name=first.name,
+            label=first.label,
+            strategy=first.strategy,
+            order=first.order,
+            stages=first.stages,
+            seeds=tuple(sorted(seed for seed, _ in runs)),
+            R=tuple(
+                tuple(fmean(arm.R[stage][column] for arm in each) for column in range(len(self.risks)))
+                for stage in range(len(first.stages))
+            ),
+            retention=kept,
+            worst=worst,
+            forgetting=_over_seeds([arm.forgetting for arm in each]),
+            intransigence=_over_seeds([arm.intransigence for arm in each]),
+            contender=final != self.joint and final not in self.specialists.values(),
+        )
+
+    def rank(self, arm: ArmRow) -> tuple[bool, float, str]:
+        """Return an arm's sort key: the best weakest risk first, and behind all the joint patch and specialists."""
+        if arm.contender:
+            return False, math.inf if arm.worst.value is None else -arm.worst.value, arm.name
+        return True, -1.0 if arm.final == self.joint else float(self.risks.index(arm.order[0])), arm.name
+
+    def _retention(self, each: Sequence[ArmResult]) -> tuple[dict[str, Estimate], Estimate]:
+        """Return what is kept of each specialist's gain, and the least: as recorded, or over seeds."""
+        if len(each) == 1:
+            missing = Estimate(value=None, reason="it was not computed")
+            recorded = {risk: each[0].retention.get(risk, missing) for risk in self.risks}
+            return recorded, each[0].worst_risk_retention
+        kept: dict[str, Kept] = {}
+        found = {risk: Estimate(value=None, reason="no specialist was measured") for risk in self.risks}
+        for risk, specialist in self.specialists.items():
+            if paired := self._paired([each[0].stages[-1], self.base, specialist], risk):
+                kept[risk] = Kept(*paired)
+                found[risk] = _estimate(retention(kept[risk]))
+        return found, _estimate(worst_risk_retention(kept))
+
+
+def _estimate(found: bootstrap.Estimate) -> Estimate:
+    return Estimate(value=found.value, low=found.low, high=found.high, n=found.n, reason=found.reason)
+
+
+def _turn(headline: MetricValue | None, safety: float) -> tuple[float, float] | None:
+    """Return `(offset, sign)` with headline = offset + sign * safety (and vice versa), if that holds."""
+    if headline is None or headline.value is None:
+        return None
+    offset, sign = (1.0, -1.0) if headline.direction == "lower" else (0.0, 1.0)
+    return (offset, sign) if abs(offset + sign * safety - headline.value) < 1e-6 else None
+
+
+def _combined(values: Sequence[MetricValue]) -> MetricValue:
+    """Return the mean over seeds; its interval adds the runs' own error and the seeds' spread in quadrature.
+
+    The runs share their prompts, so the error that comes from the prompts does not shrink with more seeds.
+    """
+    numbers = [one.value for one in values if one.value is not None]
+    if len(values) == 1 or not numbers:
+        return values[0]
+    centre = fmean(numbers)
+    widths = [(one.high - one.low) / 2 for one in values if one.low is not None and one.high is not None]
+    spread = stdev(numbers) * _student(len(numbers)) / math.sqrt(len(numbers)) if len(numbers) > 1 else 0.0
+    half = math.hypot(fmean(widths), spread) if widths else spread
+    return replace(values[0], value=centre, n=sum(one.n for one in values), low=centre - half, high=centre + half)
+
+
+def _over_seeds(each: Sequence[Mapping[str, float | None]]) -> dict[str, Estimate]:
+    """Return the mean over seeds by key, with Student's interval over the seeds when there are several."""
+    merged: dict[str, Estimate] = {}
+    for key in dict.fromkeys(name for one in each for name in one):
+        numbers = [value for one in each if (value := one.get(key)) is not None]
+        if not numbers:
+            merged[key] = Estimate(value=None, reason="it needs more stages, or a reference that was not run")
+        elif len(numbers) == 1:
+            merged[key] = Estimate(value=numbers[0])
+        else:
+            centre = fmean(numbers)
+            half = _student(len(numbers)) * stdev(numbers) / math.sqrt(len(numbers))
+            merged[key] = Estimate(value=centre, low=centre - half, high=centre + half)
+    return merged
+
+
+def _student(count: int) -> float:
+    return float(student.ppf(0.975, count - 1))
+
+
+def _compositions(runs: Sequence[RunResults]) -> dict[int, dict[str, Composition]]:
+    """Return what was measured by seed and name, refusing two patches under one name and seed."""
+    measured: dict[int, dict[str, Composition]] = {}
+    for run in sorted(runs, key=lambda run: run.seed):
+        found = measured.setdefault(run.seed, {})
+        for name, composition in run.compositions.items():
+            if found.setdefault(name, composition).patch != composition.patch:
+                raise _differ(f"composition {name!r} of seed {run.seed}", "two different patches of this name")
+    return measured
+
+
+def _arms(runs: Sequence[RunResults]) -> dict[str, dict[int, ArmResult]]:
+    """Return the arms by name and seed."""
+    arms: dict[str, dict[int, ArmResult]] = {}
+    for run in sorted(runs, key=lambda run: run.seed):
+        for arm in run.arms:
+            known = arms.setdefault(arm.name, {})
+            if any(other.stages != arm.stages for other in known.values()):
+                raise _differ(f"arm {arm.name!r}", "other stages than in another run")
+            known.setdefault(run.seed, arm)
+    return arms
+
+
+def _curves(runs: Sequence[RunResults]) -> tuple[CurveLine, ...]:
+    points: dict[tuple[str, str], dict[tuple[int, int], dict[int, float]]] = {}
+    for run in runs:
+        for point in run.curves:
+            line = points.setdefault((point.arm, point.risk), {})
+            line.setdefault((point.stage, point.step), {}).setdefault(run.seed, point.safety)
+    return tuple(
+        CurveLine(
+            arm=arm,
+            risk=risk,
+            points=tuple(
+                (stage, step, fmean(seeds.values()), min(seeds.values()), max(seeds.values()))
+                for (stage, step), seeds in sorted(line.items())
+            ),
+        )
+        for (arm, risk), line in points.items()
+    )
+
+
+def _pairs(runs: Sequence[RunResults]) -> dict[str, tuple[PairsTable, ...]]:
+    """Return each risk's tables, one per seed in which they differ."""
+    tables: dict[str, dict[str, PairsTable]] = {}
+    for run in runs:
+        for risk, found in run.pairs.items():
+            tables.setdefault(risk, {}).setdefault(repr(found), found)
+    return {risk: tuple(each.values()) for risk, each in tables.items()}
+
+
+def _provenance(runs: Sequence[RunResults]) -> Provenance:
+    machines = {repr(sorted(run.machine.items())): run.machine for run in runs}
+    seconds: dict[str, float] = {}
+    for run in runs:
+        for phase, value in run.seconds.items():
+            seconds[phase] = seconds.get(phase, 0.0) + value
+    return Provenance(
+        commits=_unique(run.commit for run in runs),
+        dirty=any(run.dirty for run in runs),
+        commands=_unique(run.command for run in runs),
+        machines=tuple(machines.values()),
+        versions=runs[0].versions,
+        settings=runs[0].settings,
+        started=min(run.started for run in runs),
+        finished=max(run.finished for run in runs),
+        seconds=seconds,
+    )
+
+
+def _warnings(runs: Sequence[RunResults]) -> tuple[str, ...]:
+    found = [warning for run in runs for warning in run.warnings]
+    if len({run.commit for run in runs}) > 1:
+        found.append("The runs were made by different commits of the code.")
+    if any(run.dirty for run in runs):
+        found.append("At least one run was made by code with changes that are in no commit.")
+    if len({repr(sorted(run.versions.items())) for run in runs}) > 1:
+        found.append("The runs were made with different versions of packages; the first run's are shown.")
+    return _unique(found)
+
+
+def _unique(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(values))
+
+
+def _refuse_different(runs: Sequence[RunResults]) -> None:
+    """Refuse runs whose numbers must not be averaged: other question, base, prompts, judges or settings."""
+    first = runs[0]
+    for run in runs[1:]:
+        for what, ours, theirs in (
+            ("experiment", first.experiment, run.experiment),
+            ("base", first.base.fingerprint, run.base.fingerprint),
+            ("risks, with judges and prompts", first.risks, run.risks),
+            ("specialists", first.specialists, run.specialists),
+        ):
+            if ours != theirs:
+                raise _differ(f"{what} of seed {run.seed}", str(theirs)[:200])
+        changed = sorted(
+            key for key in {*first.settings, *run.settings} if first.settings.get(key) != run.settings.get(key)
+        )
+        if refused := [key for key in changed if key not in MAY_DIFFER]:
+            raise _differ(f"settings of seed {run.seed}", f"another value of {', '.join(refused)}")
+
+
+def _differ(subject: str, got: str) -> Rejected:
+    return Rejected(
+        "results-differ",
+        subject=subject,
+        expected=f"the same as in the other runs (which may differ in {', '.join(MAY_DIFFER)})",
+        got=got,
+        fix="merge runs of one preset on one base; make one report for each of the others",
+    )

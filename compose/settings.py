@@ -1,0 +1,231 @@
+"""From what Hydra composed to one frozen record, or one error that names every mistake. OmegaConf ends here.
+
+This file is light on purpose: whether a run is complete is known from its settings' digest alone, before
+anything that loads a model is imported.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import TypeAdapter, ValidationError
+
+from compose.conf_path import conf_folder
+from compose.digest import of_json
+from compose.errors import Rejected
+
+if TYPE_CHECKING:  # its import takes torch with it
+    from compose.laboratory.spec import ExperimentSettings
+
+Record = TypeVar("Record")
+
+PLACES = ("runs", "device", "tracking")
+"""Top-level settings that say where and how a run is kept or shown, and nothing about its result."""
+INSTALL_LAUNCHER = "install it: `make launchers`, or pip install 'compose[launchers,submitit]'"
+MISSING = "???"
+SHOWN_CHARACTERS = 60
+RUN_KEY_DIGITS = 16
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """Return a composed configuration as plain values, interpolations resolved.
+
+    Raises:
+        Rejected: `settings-invalid` when an interpolation leads nowhere.
+    """
+    try:
+        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
+    except OmegaConfBaseException as error:
+        raise _invalid(
+            "the settings", "values and interpolations that resolve", _one_line(error), "correct that key"
+        ) from error
+    return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}
+
+
+def as_yaml(values: Mapping[str, Any]) -> str:
+    """Return plain values as YAML, for people."""
+    return OmegaConf.to_yaml(OmegaConf.create(dict(values)))
+
+
+def run_key(values: Mapping[str, Any]) -> str:
+    """Return the name of a run's folder: a digest of every setting that can change the result, seed too."""
+    deciding = {key: value for key, value in values.items() if key not in PLACES}
+    # Through JSON with NaN allowed: the settings are not validated yet, and a wrong value must not end here.
+    text = json.dumps(deciding, sort_keys=True, default=str)
+    return of_json(text).removeprefix("sha256:")[:RUN_KEY_DIGITS]
+
+
+def load(config: DictConfig) -> ExperimentSettings:
+    """Return the settings of an experiment from what Hydra composed.
+
+    Raises:
+        Rejected: `settings-invalid`, with every unknown key, wrong type and wrong value in one message.
+    """
+    from compose.laboratory.spec import ExperimentSettings
+
+    return checked(ExperimentSettings, plain(config))
+
+
+def checked(record: type[Record], values: Mapping[str, Any], *, subject: str = "the settings") -> Record:
+    """Return the record that plain values describe, nothing coerced: a text is no number and a yes is no one.
+
+    Raises:
+        Rejected: `settings-invalid`, with every mistake in one message.
+    """
+    # JSON is pydantic's strict mode with lists for tuples, which is just what YAML can say.
+    text = json.dumps(dict(values), default=str)
+    try:
+        return TypeAdapter(record).validate_json(text, strict=True)
+    except ValidationError as error:
+        faults = error.errors(include_url=False)
+    described = [_describe(record, fault) for fault in faults]
+    unique = list(dict.fromkeys(described))
+    raise _invalid(
+        subject,
+        "known keys with values of the right type and range",
+        "; ".join(f"{place}: {problem}" for place, problem, _ in unique),
+        "; ".join(dict.fromkeys(advice for _, _, advice in unique)),
+    )
+
+
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """Return what Hydra composes of `conf/` with these overrides, as the experiments' command line would.
+
+    Raises:
+        Rejected: `settings-invalid` for an override or option that `conf/` does not know.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        try:
+            return compose("config", overrides=list(overrides))
+        except HydraException as error:
+            raise from_composition(error) from error
+
+
+def from_composition(error: Exception) -> Rejected:
+    """Return what Hydra said when it could not compose a configuration, with the nearest valid key."""
+    message = _one_line(error)
+    unknown = re.match(r"Could not override '([^']+)'", message)
+    if unknown is None:
+        advice = INSTALL_LAUNCHER if "hydra/launcher" in message else "correct it"
+        return _invalid("the command line", "overrides and group options that conf/ knows", message, advice)
+    # Only this error needs to know the keys, and knowing them takes torch.
+    from compose.laboratory.spec import ExperimentSettings
+
+    return unknown_override(ExperimentSettings, unknown.group(1))
+
+
+def unknown_override(record: type[Any], path: str) -> Rejected:
+    """Return the error about a key of the command line that the composed configuration does not have."""
+    *parents, key = path.split(".")
+    known = _known_keys(_at(record, parents)[0])
+    # A key that only a default gives a value is none that Hydra would let be overridden.
+    advice = f"write +{path}=..., for conf/ leaves it at its default" if key in known else _nearest(key, known)
+    return _invalid("the command line", "keys that the settings have", f"unknown key {path}", advice)
+
+
+def _describe(record: type[Any], fault: Any) -> tuple[str, str, str]:
+    """Return one fault as its key path, what is wrong, and what to do."""
+    location = list(fault["loc"])
+    if fault["type"] == "unexpected_keyword_argument":
+        holders, place = _at(record, location[:-1])
+        path = ".".join((*place, str(location[-1])))
+        return path, "unknown key", f"{path}: {_nearest(str(location[-1]), _known_keys(holders))}"
+    _, place = _at(record, location)
+    path = ".".join(place) or "the settings"
+    if fault["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return path, "missing", f"{path}: give it a value"
+    if fault["input"] == MISSING:
+        return path, "not set", f"{path}: give it a value"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return path, f"{message}, found {_shown(fault['input'])}", f"{path}: {_value_advice(fault)}"
+
+
+def _value_advice(fault: Any) -> str:
+    """Return what to do about a wrong value, with the nearest allowed one where there is a list of them."""
+    context = fault.get("ctx", {})
+    allowed = re.findall(r"'([^']*)'", str(context.get("expected_tags", context.get("expected", ""))))
+    given = fault["input"]
+    if isinstance(given, dict):
+        given = given.get(str(context.get("discriminator", "")).strip("'"))
+    near = difflib.get_close_matches(str(given), allowed, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else "correct the value"
+
+
+def _nearest(key: str, known: set[str]) -> str:
+    """Return the advice for an unknown key."""
+    near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.5)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"the keys here are {', '.join(sorted(known))}" if known else "remove it"
+
+
+def _at(record: type[Any], location: list[Any]) -> tuple[set[type[Any]], list[str]]:
+    """Return the records that may stand at a place, and the place as a user would write it.
+
+    A validation error's place also names the variant of a union that was tried; a user never writes that.
+    """
+    here, place = {record}, list[str]()
+    for part in location:
+        inside = [hint for one in here for name, hint in _hints(one) if name == part]
+        variant = {one for one in here if part in _tags(one)}
+        if inside:
+            here = {found for hint in inside for found in _records(hint)}
+        elif variant:
+            here = variant
+            continue
+        elif isinstance(part, str) and (part.startswith("function-") or part == "dataclass"):
+            continue
+        place.append(str(part))
+    return here, place
+
+
+def _hints(record: type[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of a record with their resolved types."""
+    hints = typing.get_type_hints(record, include_extras=True)
+    for field in fields(record):
+        yield field.name, hints[field.name]
+
+
+def _known_keys(records: set[type[Any]]) -> set[str]:
+    """Return the keys that any of the records has."""
+    return {name for record in records for name, _ in _hints(record)}
+
+
+def _tags(record: type[Any]) -> set[Any]:
+    """Return the values that tell a record from others of a union: those of its fields of a literal type."""
+    return {value for _, hint in _hints(record) if get_origin(hint) is Literal for value in get_args(hint)}
+
+
+def _records(hint: Any) -> Iterator[type[Any]]:
+    """Yield every record that a type mentions."""
+    if isinstance(hint, type) and is_dataclass(hint):
+        yield hint
+    for part in get_args(hint):
+        yield from _records(part)
+
+
+def _shown(value: object) -> str:
+    """Return a value for an error message, cut short: it may be a whole mapping."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+
+
+def _one_line(error: Exception) -> str:
+    """Return an exception's words without their layout."""
+    return " ".join(str(error).split())
+
+
+def _invalid(subject: str, expected: str, got: str, fix: str) -> Rejected:
+    """Return the error with its code."""
+    return Rejected("settings-invalid", subject=subject, expected=expected, got=got, fix=fix)

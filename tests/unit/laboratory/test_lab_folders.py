@@ -1,0 +1,42 @@
+"""Where things lie, and what else is written down about a run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from compose.laboratory import provenance
+from compose.laboratory.folders import Folders
+
+
+def test_jobs_of_one_root_share_stages_and_measurements_and_no_results(tmp_path: Path) -> None:
+    first, second = Folders(tmp_path, "two_risk", "a"), Folders(tmp_path, "two_risk", "b")
+    assert (first.stages, first.measurements, first.samples) == (second.stages, second.measurements, second.samples)
+    assert first.run != second.run
+
+
+def test_a_run_is_complete_once_it_is_marked(tmp_path: Path) -> None:
+    folders = Folders(tmp_path, "two_risk", "a")
+    assert not folders.is_complete()
+    folders.mark_complete()
+    assert folders.is_complete()
+
+
+def test_the_commit_is_that_of_the_checkout_or_unknown() -> None:
+    commit, dirty = provenance.commit()
+    assert commit == "unknown" or len(commit) == 40
+    assert isinstance(dirty, bool)
+
+
+def test_machine_and_versions_name_what_decides_numbers() -> None:
+    assert provenance.machine(torch.device("cpu"))["cores"]
+    assert provenance.versions()["torch"] == torch.__version__
+
+
+def test_the_command_can_be_typed_again() -> None:
+    code = "import sys; from compose.laboratory import provenance; print(provenance.command_line())"
+    said = subprocess.run([sys.executable, "-c", code, "seed=1"], capture_output=True, text=True, check=True)
+    assert said.stdout.strip().endswith("seed=1")
