@@ -239,9 +239,7 @@ def _read_file(folder_handle: int, name: str, *, subject: str) -> bytes | None:
     finally:
         os.close(handle)
     if len(data) != status.st_size:
-        raise _unreadable(
-            subject, f"{status.st_size} bytes when it was opened and other bytes when it was read"
-        )
+        raise _unreadable(subject, f"{status.st_size} bytes when it was opened and other bytes when it was read")
     return data
 
 

@@ -56,15 +56,11 @@ def strict_json(data: bytes, *, subject: str, code: str, max_bytes: int) -> dict
         )
         digest.canonical_json(value)  # strings that are no Unicode text (lone surrogates) end here
     except RecursionError as error:
-        raise Rejected(
-            code, subject=subject, expected=expected, got="nesting without end", fix=fix
-        ) from error
+        raise Rejected(code, subject=subject, expected=expected, got="nesting without end", fix=fix) from error
     except ValueError as error:  # malformed JSON, bad UTF-8, and the four hooks
         raise Rejected(code, subject=subject, expected=expected, got=str(error), fix=fix) from error
     if not isinstance(value, dict):
-        raise Rejected(
-            code, subject=subject, expected=expected, got=f"a JSON {type(value).__name__}", fix=fix
-        )
+        raise Rejected(code, subject=subject, expected=expected, got=f"a JSON {type(value).__name__}", fix=fix)
     return value
 
 

@@ -63,9 +63,7 @@ def read_prefix(data: bytes, *, subject: str, dtypes: dict[str, torch.dtype]) ->
     except SafetensorError as error:
         raise _refused(subject, f"safetensors says: {error}") from error
     other = second.get(TENSOR_NAME)
-    agreed = (
-        other is not None and len(second) == 1 and other.dtype == stored.dtype and other.shape == stored.shape
-    )
+    agreed = other is not None and len(second) == 1 and other.dtype == stored.dtype and other.shape == stored.shape
     # Compared as integers: NaN equals itself there, and -0.0 does not equal 0.0.
     as_integers = torch.int32 if layout.dtype == torch.float32 else torch.int16
     if other is None or not agreed or not torch.equal(other.view(as_integers), stored.view(as_integers)):
@@ -87,9 +85,7 @@ def read_layout(data: bytes, *, subject: str, dtypes: dict[str, torch.dtype]) ->
     if not 2 <= header_bytes <= min(MAX_HEADER_BYTES, len(data) - 8):
         raise _refused(subject, f"a header of {header_bytes} bytes in a file of {len(data)}")
     text = data[8 : 8 + header_bytes]
-    header = strict_json(
-        text, subject=f"header of {subject}", code="artifact-bytes", max_bytes=MAX_HEADER_BYTES
-    )
+    header = strict_json(text, subject=f"header of {subject}", code="artifact-bytes", max_bytes=MAX_HEADER_BYTES)
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise _refused(subject, "metadata that is no table of strings")
@@ -100,16 +96,10 @@ def read_layout(data: bytes, *, subject: str, dtypes: dict[str, torch.dtype]) ->
         raise _refused(subject, f"a tensor described by {sorted(entry)[:5]!a}")
     dtype = dtypes.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
     if dtype is None:
-        raise _refused(
-            subject, f"elements of type {ascii(entry['dtype'])[:20]}, expected {' or '.join(dtypes)}"
-        )
+        raise _refused(subject, f"elements of type {ascii(entry['dtype'])[:20]}, expected {' or '.join(dtypes)}")
     shape, offsets, stored_bytes = entry["shape"], entry["data_offsets"], len(data) - 8 - header_bytes
     # type() and not isinstance(): True is an int to Python, and 1 to whoever multiplies it.
-    if (
-        not isinstance(shape, list)
-        or len(shape) != 2
-        or not all(type(size) is int and size > 0 for size in shape)
-    ):
+    if not isinstance(shape, list) or len(shape) != 2 or not all(type(size) is int and size > 0 for size in shape):
         raise _refused(subject, f"the shape {ascii(shape)[:40]}")
     if shape[0] > MAX_TOKENS or shape[1] > MAX_DIM or shape[0] * shape[1] * dtype.itemsize != stored_bytes:
         raise _refused(subject, f"the shape {shape[0]} x {shape[1]} over {stored_bytes} bytes")

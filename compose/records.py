@@ -23,9 +23,7 @@ VERSION_PATTERN = r"(?:(?:0|[1-9][0-9]{0,8})\.){2}(?:0|[1-9][0-9]{0,8})"
 DIGEST_PATTERN = "sha256:[0-9a-f]{64}"
 LABEL_PATTERN = "[A-Za-z0-9][A-Za-z0-9 ._/@:+-]{0,127}"
 # Terminal escapes, NUL and bidirectional overrides: text from a card is printed on terminals and in reports.
-FORBIDDEN_TEXT = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+FORBIDDEN_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 MAX_TOKENS = 4096
 MAX_DIM = 65_536
@@ -73,13 +71,9 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 Name = Annotated[str, AfterValidator(_matching(NAME_PATTERN, "1 to 64 of a-z, 0-9, _ and -, no sign first"))]
-Version = Annotated[
-    str, AfterValidator(_matching(VERSION_PATTERN, "MAJOR.MINOR.PATCH and nothing else, as 1.0.0"))
-]
+Version = Annotated[str, AfterValidator(_matching(VERSION_PATTERN, "MAJOR.MINOR.PATCH and nothing else, as 1.0.0"))]
 Digest = Annotated[str, AfterValidator(_matching(DIGEST_PATTERN, "sha256: and 64 hex digits"))]
-Label = Annotated[
-    str, AfterValidator(_matching(LABEL_PATTERN, "1 to 128 plain characters (letters, digits, ._/@:+-)"))
-]
+Label = Annotated[str, AfterValidator(_matching(LABEL_PATTERN, "1 to 128 plain characters (letters, digits, ._/@:+-)"))]
 PlainText = Annotated[str, Field(max_length=4096), AfterValidator(_plain_text)]
 Expression = Annotated[str, Field(max_length=MAX_EXPRESSION_CHARACTERS), AfterValidator(_plain_text)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -175,9 +169,7 @@ class SelfTest(Claim):
                 raise ValueError("a self-test needs one row per position and one logit per vocabulary entry")
         pairs = zip(self.patched, self.base, strict=True)
         if max(abs(p - b) for rows in pairs for p, b in zip(*rows, strict=True)) <= self.tolerance:
-            raise ValueError(
-                "a self-test whose patched and base logits agree cannot show that the patch is active"
-            )
+            raise ValueError("a self-test whose patched and base logits agree cannot show that the patch is active")
         return self
 
 

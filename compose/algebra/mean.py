@@ -40,9 +40,7 @@ def _checked(weights: Sequence[float], n_patches: int) -> tuple[float, ...]:
         refuse("mean", expected=f"{n_patches} weights", got=f"{len(weights)}", fix=fix)
     for weight in weights:
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
-            refuse(
-                "mean", expected="weights that are finite and not negative", got=ascii(weight)[:40], fix=fix
-            )
+            refuse("mean", expected="weights that are finite and not negative", got=ascii(weight)[:40], fix=fix)
     total = math.fsum(weights)
     if abs(total - 1.0) > WEIGHT_TOLERANCE:
         refuse("mean", expected="weights that sum to 1", got=f"a sum of {total!r}", fix=fix)

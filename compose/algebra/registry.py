@@ -75,9 +75,7 @@ def recompute(expression: str | Expression, resolve: Callable[[str], Patch]) -> 
 def _called(node: Call, resolve: Callable[[str], Patch]) -> Patch:
     """Return the result of a call whose parts and leaf parameters are recomputed first."""
     parts = [recompute(part, resolve) for part in node.parts]
-    params = {
-        key: _resolved(value, resolve) if isinstance(value, Leaf) else value for key, value in node.params
-    }
+    params = {key: _resolved(value, resolve) if isinstance(value, Leaf) else value for key, value in node.params}
     return apply(node.method, parts, **params)
 
 

@@ -122,9 +122,7 @@ def composed(
         "expression": text,
         "status": "proven" if all(card.status == "proven" for card in cards) else "unproven",
     }
-    return new_patch(
-        values, make_record(CardDraft, fields, subject=f"{method} of patches", code="composition-invalid")
-    )
+    return new_patch(values, make_record(CardDraft, fields, subject=f"{method} of patches", code="composition-invalid"))
 
 
 def _name(method: str, names: Sequence[str], prefix: Float[Tensor, "tokens dim"]) -> str:

@@ -22,9 +22,7 @@ values = st.floats(-(2.0**14), 2.0**14, width=32)
 
 def matrices(tokens: int | None = None) -> st.SearchStrategy[np.ndarray]:
     rows = st.integers(1, 4) if tokens is None else st.just(tokens)
-    return rows.flatmap(lambda n: arrays(np.float32, (n, DIM), elements=values)).filter(
-        lambda m: bool(m.any())
-    )
+    return rows.flatmap(lambda n: arrays(np.float32, (n, DIM), elements=values)).filter(lambda m: bool(m.any()))
 
 
 def lists_of_equal_shape(least: int = 1) -> st.SearchStrategy[list[np.ndarray]]:
@@ -76,9 +74,7 @@ def test_the_mean_of_equal_patches_is_that_patch(make_patch: Make, a: np.ndarray
 
 @settings(max_examples=100, deadline=None)
 @given(matrices(), st.lists(st.integers(0, 100), min_size=1, max_size=6).filter(any))
-def test_weights_do_not_matter_between_equal_patches(
-    make_patch: Make, a: np.ndarray, shares: list[int]
-) -> None:
+def test_weights_do_not_matter_between_equal_patches(make_patch: Make, a: np.ndarray, shares: list[int]) -> None:
     patch = make_patch(a)
     assert algebra.mean([patch] * len(shares), weights=weights_of(shares)).card.prefix == patch.card.prefix
 
@@ -105,9 +101,7 @@ def test_a_mean_does_not_depend_on_the_order_of_its_parts(
 
     def outcome(parts: list[tuple[Patch, float]]) -> str:
         try:
-            return algebra.mean(
-                [patch for patch, _ in parts], weights=[weight for _, weight in parts]
-            ).card.prefix
+            return algebra.mean([patch for patch, _ in parts], weights=[weight for _, weight in parts]).card.prefix
         except Rejected as refused:  # parts that cancel out are refused in every order
             return refused.code
 
@@ -161,9 +155,7 @@ def test_recomputing_any_composition_gives_the_same_digest(
     start = make_patch(many[0])
     init = InitInfo(kind="patch", digest=start.card.prefix)
     trained = [make_patch(matrix, name=f"p{index}", init=init) for index, matrix in enumerate(many)]
-    known = {
-        patch.card.prefix: patch for patch in [start, *trained]
-    }  # equal matrices: one of them stands for all
+    known = {patch.card.prefix: patch for patch in [start, *trained]}  # equal matrices: one of them stands for all
     leaves = [known[patch.card.prefix] for patch in trained]
     patch = leaves[0]
     try:

@@ -64,13 +64,9 @@ def test_a_mutated_folder_is_refused_or_means_the_same(make_patch: Make, data: s
 
 @settings(max_examples=300, deadline=None)
 @given(st.data())
-def test_a_mutated_folder_without_a_card_is_refused_or_is_a_sound_prefix(
-    make_patch: Make, data: st.DataObject
-) -> None:
+def test_a_mutated_folder_without_a_card_is_refused_or_is_a_sound_prefix(make_patch: Make, data: st.DataObject) -> None:
     files = {
-        name: content
-        for name, content in pack(make_patch([[1.0, -2.0], [0.5, 0.25]])).items()
-        if name != "patch.json"
+        name: content for name, content in pack(make_patch([[1.0, -2.0], [0.5, 0.25]])).items() if name != "patch.json"
     }
     name = data.draw(st.sampled_from(sorted(files)))
     try:
@@ -105,11 +101,7 @@ def test_any_text_is_an_expression_or_refused(text: str) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(
-    arrays(np.float32, (2, 3), elements=st.floats(-(2.0**14), 2.0**14, width=32)).filter(
-        lambda m: bool(m.any())
-    )
-)
+@given(arrays(np.float32, (2, 3), elements=st.floats(-(2.0**14), 2.0**14, width=32)).filter(lambda m: bool(m.any())))
 def test_every_sound_prefix_survives_its_folder(make_patch: Make, rows: np.ndarray) -> None:
     patch = make_patch(rows)
     again = unpack(pack(patch))

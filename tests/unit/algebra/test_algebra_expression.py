@@ -116,16 +116,11 @@ def test_recomputing_needs_the_leaves_only(make_patch: Make) -> None:
 def test_recomputing_a_sum_asks_for_its_start(make_patch: Make) -> None:
     start = make_patch([[1.0, 1.0]], name="start")
     init = InitInfo(kind="patch", digest=prefix_digest(start.prefix))
-    one, two = (
-        make_patch(rows, name=name, init=init)
-        for name, rows in (("one", [[2.0, 1.0]]), ("two", [[1.0, 3.0]]))
-    )
+    one, two = (make_patch(rows, name=name, init=init) for name, rows in (("one", [[2.0, 1.0]]), ("two", [[1.0, 3.0]])))
     added = algebra.sum([one, two], init=torch.tensor([[1.0, 1.0]]))
     assert added.card.expression is not None
     assert added.card.expression.endswith(f", init=init@{start.card.prefix})")
-    assert (
-        algebra.recompute(added.card.expression, found_in(start, one, two)).card.prefix == added.card.prefix
-    )
+    assert algebra.recompute(added.card.expression, found_in(start, one, two)).card.prefix == added.card.prefix
 
 
 def test_a_leaf_answered_with_another_patch_is_refused(make_patch: Make) -> None:

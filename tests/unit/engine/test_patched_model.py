@@ -85,9 +85,7 @@ def test_transformers_options_give_what_an_unpadded_peft_row_gives(
     ],
     ids=lambda options: next(iter(options)),
 )
-def test_a_way_to_lose_the_patch_is_refused_with_its_reason(
-    base: Base, patch: Patch, options: dict[str, Any]
-) -> None:
+def test_a_way_to_lose_the_patch_is_refused_with_its_reason(base: Base, patch: Patch, options: dict[str, Any]) -> None:
     with pytest.raises(Rejected, match="unsupported-generation") as refusal:
         PatchedModel(base, patch).generate("a", max_new_tokens=3, **options)
     assert next(iter(options)) in refusal.value.subject
