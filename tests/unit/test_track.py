@@ -103,7 +103,7 @@ def recorded(folder: Path) -> dict[str, Recorded]:
 
     W&B's service flushes a file some milliseconds after `finish` returns; the last record is the run's exit.
     """
-    for _ in range(200):
+    for _ in range(1200):
         runs = [Recorded(path) for path in folder.rglob("run-*.wandb")]
         if runs and all(run.finished for run in runs):
             return {run.name: run for run in runs}
@@ -153,11 +153,14 @@ def test_curves_are_drawn_over_their_own_axis_of_steps_laid_end_to_end(tmp_path:
     assert [row["at/steps"] for row in run.rows] == [0, 8, 8, 12]
 
 
-def test_a_finished_run_leaves_matrix_losses_and_patch(tmp_path: Path, results: RunResults, patch: Path) -> None:
+def test_a_finished_run_leaves_matrix_losses_and_patch(
+    tmp_path: Path, results: RunResults, patch: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     tracker = make_tracker(OFFLINE, tmp_path / "wandb")
     tracker.start("run", "group", {"seed": 0})
     track.log_results(tracker, results, {"sequential-a-b": patch})
     tracker.finish()
+    assert [one.message for one in caplog.records if one.levelno >= logging.WARNING] == []
 
     run = recorded(tmp_path / "wandb")["run"]
     assert run.curve("safety/toxicity/sequential-a-b") == {(0, 0): 0.5, (0, 4): 0.75}

@@ -69,19 +69,20 @@ def test_the_default_list_is_spread_over_prompts_and_fixed_for_each() -> None:
     prompts = [make_prompt(f"Request {n}", chat=True) for n in range(200)]
     taken = [texts(Recorded(), prompt)[0] for prompt in prompts]
     assert taken == [texts(Recorded(), prompt)[0] for prompt in prompts]
-    # 200 prompts over 22 refusals: each is missed with probability (21/22)**200 = .00009.
-    assert len(set(taken)) == 22
+    # 200 prompts over 6 refusals: each is missed with probability (5/6)**200 < 1e-15.
+    assert len(set(taken)) == 6
 
 
 def test_the_default_list_gives_one_prompt_different_answers() -> None:
-    assert len(set(texts(Recorded(), CHAT, 22))) == 22
+    assert len(set(texts(Recorded(), CHAT, 6))) == 6
 
 
 def test_shipped_refusals_are_refusals_by_their_judge_short_and_of_no_topic() -> None:
     refusals = texts(Recorded(), CHAT, 100)
     assert make_judge("refusal_phrases").score([Judged("", text) for text in refusals]) == [0.0] * len(refusals)
     assert all(4 <= len(words(text)) <= 30 for text in refusals)
-    assert len({words(text)[0] for text in refusals}) > 3
+    # One opening: a soft prompt learns to give it in far fewer steps than many that mean the same.
+    assert len({text.split('.')[0].removesuffix(' request').split(',')[1] for text in refusals}) == 1
 
 
 def test_answers_to_requests_end_and_continuations_go_on_unless_the_file_says_so(write: Write) -> None:
