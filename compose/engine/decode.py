@@ -60,7 +60,7 @@ def generate(
     sampling: Sampling,
     *,
     eos_ids: Collection[int],
-    batch_size: int = 64,
+    batch_size: int = 128,
     on_finished: OnTokens | None = None,
 ) -> list[list[int]]:
     """Return each row's completion as token ids, ended by an EOS id where one was drawn.

@@ -29,7 +29,7 @@ def measure(
     *,
     seed: int,
     samples: int | None = None,
-    batch_size: int = 64,
+    batch_size: int = 128,
 ) -> dict[str, Measurement]:
     """Return the measurement of every composition by its name.
 

@@ -36,7 +36,7 @@ def sample_texts(
     seed: int,
     purpose: Purpose = "measure",
     label: str = "generate",
-    batch_size: int = 64,
+    batch_size: int = 128,
 ) -> list[list[list[str]]]:
     """Return the completions as [patch][prompt][sample], in the order of the cache and of `prompts`.
 

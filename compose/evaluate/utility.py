@@ -158,7 +158,7 @@ def measure_utility(
     utility: Utility,
     *,
     seed: int,
-    batch_size: int = 64,
+    batch_size: int = 128,
 ) -> list[UtilityResult]:
     """Return the utility of each composition of the cache.
 

@@ -107,7 +107,7 @@ def cached_generate(
     sampling: Sampling,
     store: GenerationStore | None,
     *,
-    batch_size: int = 64,
+    batch_size: int = 128,
     label: str = "generating",
 ) -> list[tuple[int, ...]]:
     """Return the completion ids of each row, computing only those that the store does not hold.
