@@ -38,7 +38,9 @@ def job(config: DictConfig) -> None:
     # A launcher may start jobs in another folder than the one the command was given in.
     root = Path(to_absolute_path(str(values["runs"])))
     folders = Folders(root, str(values["name"]), settings.run_key(values))
-    if not folders.is_complete():
+    if folders.is_complete():
+        print("this run is complete; shown from disk", file=sys.stderr)
+    else:
         checked = settings.load(config)
         # Heavy: torch and all that is built on it. A complete run is shown without.
         from compose.laboratory.job import run_job

@@ -10,7 +10,7 @@ positions, D head size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -76,20 +76,20 @@ def shared_attention(model: PreTrainedModel, shared: SharedKeys) -> Iterator[Non
         _ACTIVE.reset(token)
 
 
-def _per_group(
-    left: Float[Tensor, "B N R I"],
-    right: Callable[[int], Float[Tensor, "N I O"]],
-    groups: Sequence[Group],
-) -> Float[Tensor, "B N R O"]:
-    """Return `left @ right(patch of the row)`: one matrix product per patch and head, whatever the number of rows."""
-    outputs = []
-    for patch, start, stop in groups:
-        rows = left[start:stop]
-        n_rows, n_heads, n_queries, _ = rows.shape
-        flat = rows.transpose(0, 1).reshape(n_heads, n_rows * n_queries, -1)
-        product = torch.bmm(flat, right(patch))
-        outputs.append(product.view(n_heads, n_rows, n_queries, -1).transpose(0, 1))
-    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+def _per_patch(
+    left: Float[Tensor, "N B R I"], right: Float[Tensor, "patches N I O"], groups: Sequence[Group]
+) -> Float[Tensor, "NB R O"]:
+    """Return `left @ right[patch of the row]`: one product per patch and head, whatever the number of rows.
+
+    With the heads first, the rows behind one patch lie together: nothing is copied on the way in or out.
+    """
+    n_heads, n_rows, n_queries, _ = left.shape
+    products = [
+        torch.bmm(left[:, start:stop].reshape(n_heads, (stop - start) * n_queries, -1), right[patch])
+        for patch, start, stop in groups
+    ]
+    joined = products[0] if len(products) == 1 else torch.cat(products, dim=1)
+    return joined.reshape(n_heads * n_rows, n_queries, -1)
 
 
 def shared_prefix_attention(
@@ -108,24 +108,29 @@ def shared_prefix_attention(
         raise RuntimeError("shared_prefix_attention was called outside shared_attention()")
     layer: int = module.layer_idx  # type: ignore[assignment]
     n_rows, n_heads, n_queries, dim = query.shape
-    n_kv = key.shape[1]
-    # Query heads that share one key-value head are laid out as more queries: no key is ever repeated.
-    queries = query.reshape(n_rows, n_kv, n_heads // n_kv * n_queries, dim)
-    n_prefix = shared.keys[layer].shape[2]
-    scores = queries @ key.transpose(-1, -2)
+    n_kv, n_prefix = key.shape[1], shared.keys[layer].shape[2]
+    per_kv = n_heads // n_kv
+    # Query heads that share one key-value head are laid out as more queries (R = G * S): no key is ever repeated.
+    queries = query.reshape(n_rows, n_kv, per_kv * n_queries, dim).transpose(0, 1) * (scaling or dim**-0.5)
+    flat = queries.reshape(n_kv * n_rows, per_kv * n_queries, dim)
+    own_keys = key.transpose(0, 1).reshape(n_kv * n_rows, -1, dim)
+    own_values = value.transpose(0, 1).reshape(n_kv * n_rows, -1, dim)
+    scores = torch.bmm(flat, own_keys.transpose(1, 2))
     if n_prefix:
-        keys = shared.keys[layer].transpose(-1, -2)
-        scores = torch.cat([_per_group(queries, lambda p: keys[p], shared.groups), scores], dim=-1)
-    scores = scores * (dim**-0.5 if scaling is None else scaling)
+        front = _per_patch(flat.view(n_kv, n_rows, -1, dim), shared.keys[layer].transpose(2, 3), shared.groups)
+        scores = torch.cat([front, scores], dim=-1)
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
-    grouped = scores.view(n_rows, n_kv, n_heads // n_kv, n_queries, -1) + attention_mask[:, :, None]
-    weights = torch.softmax(grouped, dim=-1, dtype=torch.float32).to(query.dtype).view_as(scores)
-    output = weights[..., n_prefix:] @ value
+    masked = scores.view(n_kv, n_rows, per_kv, n_queries, -1) + attention_mask.transpose(0, 1)[:, :, None]
+    weights = torch.softmax(masked, dim=-1, dtype=torch.float32).to(query.dtype).view_as(scores)
     if n_prefix:
-        values = shared.values[layer]
-        output = output + _per_group(weights[..., :n_prefix], lambda p: values[p], shared.groups)
-    return output.view(n_rows, n_heads, n_queries, dim).transpose(1, 2).contiguous(), None
+        front = weights[..., :n_prefix].view(n_kv, n_rows, -1, n_prefix)
+        front = _per_patch(front, shared.values[layer], shared.groups)
+        output = torch.baddbmm(front, weights[..., n_prefix:], own_values)
+    else:
+        output = torch.bmm(weights, own_values)
+    heads_last = output.view(n_kv, n_rows, per_kv, n_queries, dim).permute(1, 3, 0, 2, 4)
+    return heads_last.reshape(n_rows, n_queries, n_heads, dim), None
 
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, shared_prefix_attention)

@@ -23,7 +23,10 @@ OnTokens = Callable[[int, list[int]], None]
 
 
 class _RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers ships no types
-    """A cache layer with room for the tokens to come, so that a step writes one column and copies nothing."""
+    """A cache layer with room for the tokens to come, so that a step writes one column and copies nothing.
+
+    Stored with the heads first, [heads, rows, room, dim], as the shared attention reads it.
+    """
 
     def __init__(self, room: int) -> None:
         super().__init__()
@@ -35,20 +38,22 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers ships no 
         end = self.used + key_states.shape[-2]
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            shape = (*key_states.shape[:2], self.room, key_states.shape[-1])
-            self._keys, self._values = key_states.new_empty(shape), value_states.new_empty(shape)
-        self._keys[..., self.used : end, :] = key_states
-        self._values[..., self.used : end, :] = value_states
+            n_rows, n_heads, _, dim = key_states.shape
+            self._keys = key_states.new_empty(n_heads, n_rows, self.room, dim)
+            self._values = value_states.new_empty(n_heads, n_rows, self.room, value_states.shape[-1])
+        self._keys[:, :, self.used : end] = key_states.transpose(0, 1)
+        self._values[:, :, self.used : end] = value_states.transpose(0, 1)
         self.used = end
         return self._view()
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows only, in this order; a row may be taken several times."""
-        self._keys, self._values = self._keys[rows], self._values[rows]
+        self._keys, self._values = self._keys[:, rows], self._values[:, rows]
         self._view()
 
     def _view(self) -> tuple[Tensor, Tensor]:
-        self.keys, self.values = self._keys[..., : self.used, :], self._values[..., : self.used, :]
+        self.keys = self._keys[:, :, : self.used].transpose(0, 1)
+        self.values = self._values[:, :, : self.used].transpose(0, 1)
         return self.keys, self.values
 
 

@@ -17,6 +17,12 @@ from compose.engine.self_test import PROBE, record_self_test, run_self_test
 from compose.engine.sharing import prefix_cache
 from compose.errors import Rejected
 
+_ALLOWED = {
+    *("max_new_tokens", "min_new_tokens", "do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p"),
+    *("num_beams", "length_penalty", "early_stopping", "cache_implementation", "suppress_tokens", "eos_token_id"),
+}
+"""Options of transformers' `generate` under which the prefix is known to stay in front of the text."""
+
 _REFUSED = {
     "assistant_model": "the assistant would draft tokens without the patch",
     "prompt_lookup_num_tokens": "drafted tokens are checked by a path that was not verified with a prefix",
@@ -24,11 +30,13 @@ _REFUSED = {
     "past_key_values": "a continued cache already holds a prefix, or holds none",
     "inputs_embeds": "embeddings would stand where the patch has to stand",
     "input_ids": "give text; the patch stands before the first token",
-    "position_ids": "the text starts where the prefix ends, and nowhere else",
-    "attention_mask": "it is made from the prompts",
+    "generation_config": "it can hold any of the options that are refused one by one; give them by name",
     "custom_generate": "foreign decoding code may drop the prefix",
-    "use_cache": "the engine decides what is cached",
+    "repetition_penalty": "behind embeddings it would see the completion and not the prompt",
+    "no_repeat_ngram_size": "behind embeddings it would see the completion and not the prompt",
+    "num_return_sequences": "give the prompt several times, or several seeds",
 }
+_UNKNOWN = "it was not verified with a prefix"
 _EXACT_CACHES = ("dynamic", "static")
 
 
@@ -72,7 +80,7 @@ class PatchedModel:
             sampling: How tokens are drawn; greedy, 64 tokens, when neither this nor `options` is given.
             seed: Seed of the noise; prompt i draws with its own stream.
             chat: Wrap each prompt in the tokenizer's chat template as a user's turn.
-            **options: Options of transformers' `generate` (beams, penalties, static cache, ...); they take its
+            **options: Options of transformers' `generate` (beams, top_k, a static cache, ...); they take its
                 decoding loop, with the prefix as input embeddings in front of each row.
 
         Raises:
@@ -99,10 +107,13 @@ class PatchedModel:
 
     def _with_transformers(self, ids: tuple[int, ...], seed: int, options: dict[str, Any]) -> str:
         """Run transformers' loop on one row: no padding can then come between prefix and text."""
-        for option, reason in _REFUSED.items():
-            if option in options:
-                raise _refused(option, reason)
-        implementation = options.get("cache_implementation", "dynamic")
+        configured = self.base.model.generation_config
+        for option in sorted(set(options) - _ALLOWED):
+            raise _refused(option, _REFUSED.get(option, _UNKNOWN))
+        for option in ("prefill_chunk_size", "prompt_lookup_num_tokens"):
+            if getattr(configured, option, None):
+                raise _refused(f"{option} in the base's generation config", _REFUSED[option])
+        implementation = options.get("cache_implementation", configured.cache_implementation) or "dynamic"
         if implementation not in _EXACT_CACHES:
             raise _refused(
                 f"cache_implementation={implementation!r}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from pydantic import TypeAdapter
 from compose import artifact, durable, report
 from compose.artifact import Patch
 from compose.digest import canonical_json
+from compose.errors import Rejected
 from compose.evaluate.results import Measurement
 from compose.laboratory import outcome, provenance
 from compose.laboratory.curves import curve_points
@@ -76,6 +78,7 @@ def run_job(settings: ExperimentSettings, folders: Folders, *, config: str, comm
     Raises:
         Rejected: What any of its steps refuses; the message says what to change.
     """
+    refuse_several_processes()
     with durable.locked(folders.run):
         if folders.is_complete():  # the same command, given twice, was faster
             return read_results(folders.run)
@@ -132,6 +135,24 @@ def _track(settings: ExperimentSettings, results: RunResults, folders: Folders) 
         settings.tracking, folders.tracking, name=name, group=settings.name, config=results.settings
     ) as tracker:
         log_results(tracker, results, patches)
+
+
+def refuse_several_processes() -> None:
+    """Refuse to run under a distributed launcher: each process would wait for the others' locks.
+
+    Raises:
+        Rejected: When this process is one of several.
+    """
+    n_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if n_processes > 1:
+        raise Rejected(
+            "settings-invalid",
+            subject="a job of the laboratory",
+            expected="one process",
+            got=f"WORLD_SIZE={n_processes}",
+            fix="sweep over seeds and strategies with --multirun and a launcher; `accelerate launch` is for scripts "
+            "that call compose.training.stage.train_stage",
+        )
 
 
 def quiet() -> None:

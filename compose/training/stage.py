@@ -17,7 +17,6 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 from transformers import PrinterCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from compose import durable
 from compose.base import Base
@@ -124,7 +123,8 @@ def _phase(stage: _Stage, phase: Phase, start: Prefix, pairs: Sequence[Pair], re
         trainer.add_callback(StepCallback(lambda step: _after_step(stage, phase, step, model)))
         # Progress is the caller's to show; the losses are kept in the log.
         trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(trainer.args.output_dir))
+        with durable.refused_by_disk(stage.folder):
+            trainer.train(resume_from_checkpoint=_newest_checkpoint(Path(trainer.args.output_dir)))
     prefix = model.prefix_parameter().detach().float().cpu().clone()
     if not bool(torch.isfinite(prefix).all()):
         raise Rejected(
@@ -142,6 +142,20 @@ def _phase(stage: _Stage, phase: Phase, start: Prefix, pairs: Sequence[Pair], re
     trainer.accelerator.wait_for_everyone()
     stage.log += entries
     return prefix
+
+
+def _newest_checkpoint(folder: Path) -> str | None:
+    """Return the newest checkpoint that was written whole, and remove those that were not.
+
+    The trainer writes into the checkpoint's own folder and its state last: a folder without it was cut short.
+    """
+    by_step = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
+    for path in by_step:
+        if (path / "trainer_state.json").exists():
+            return str(path)
+        if PartialState().is_main_process:
+            shutil.rmtree(path)
+    return None
 
 
 def _trainer(

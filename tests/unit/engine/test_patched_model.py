@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModelForCausalLM, PromptTuningConfig
+from transformers import GenerationConfig
 
 from compose.artifact import Patch, new_patch
 from compose.base import Base, load_base
@@ -61,7 +62,7 @@ def test_greedy_text_is_pefts(base: Base, patch: Patch) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"num_beams": 3}, {"cache_implementation": "static"}, {"repetition_penalty": 1.0}], ids=str
+    "options", [{"num_beams": 3}, {"cache_implementation": "static"}, {"min_new_tokens": 8}], ids=str
 )
 def test_transformers_options_give_what_an_unpadded_peft_row_gives(
     base: Base, patch: Patch, options: dict[str, Any]
@@ -81,6 +82,10 @@ def test_transformers_options_give_what_an_unpadded_peft_row_gives(
         {"assistant_model": object()},
         {"prompt_lookup_num_tokens": 3},
         {"past_key_values": object()},
+        {"generation_config": GenerationConfig(prefill_chunk_size=4)},
+        {"repetition_penalty": 1.3},
+        {"num_return_sequences": 2},
+        {"an_option_of_a_later_release": True},
         {"input_ids": torch.zeros(1, 3, dtype=torch.long)},
     ],
     ids=lambda options: next(iter(options)),
@@ -89,6 +94,14 @@ def test_a_way_to_lose_the_patch_is_refused_with_its_reason(base: Base, patch: P
     with pytest.raises(Rejected, match="unsupported-generation") as refusal:
         PatchedModel(base, patch).generate("a", max_new_tokens=3, **options)
     assert next(iter(options)) in refusal.value.subject
+
+
+def test_an_option_hidden_in_the_bases_own_generation_config_is_refused(
+    base: Base, patch: Patch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base.model.generation_config, "prefill_chunk_size", 4)
+    with pytest.raises(Rejected, match="unsupported-generation"):
+        PatchedModel(base, patch).generate("a", max_new_tokens=3, num_beams=2)
 
 
 def test_a_patch_for_another_base_is_refused(base: Base, patch: Patch) -> None:

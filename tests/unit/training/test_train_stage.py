@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,42 @@ def test_an_interrupted_stage_resumes_to_the_same_prefix(tiny: Base, start: Tens
     torch.testing.assert_close(resumed.prefix, whole.prefix, rtol=1e-5, atol=1e-7)
     again = train_stage(tiny, start, PAIRS, SETTINGS, seed=0, folder=tmp_path / "cut", on_step=stop)
     assert torch.equal(again.prefix, resumed.prefix)
+
+
+def test_a_checkpoint_that_was_cut_short_is_passed_over(tiny: Base, start: Tensor, tmp_path: Path) -> None:
+    whole = train_stage(tiny, start, PAIRS, SETTINGS, seed=0, folder=tmp_path / "whole")
+    cut = tmp_path / "cut"
+
+    def stop(phase: str, step: int) -> None:
+        if (phase, step) == ("dpo", 2):
+            torn = cut / "dpo_checkpoints" / "checkpoint-2"
+            torn.mkdir(parents=True)
+            (torn / "adapter_model.safetensors").write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_stage(tiny, start, PAIRS, SETTINGS, seed=0, folder=cut, on_step=stop)
+    resumed = train_stage(tiny, start, PAIRS, SETTINGS, seed=0, folder=cut)
+    torch.testing.assert_close(resumed.prefix, whole.prefix, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT], ids=["disk full", "quota"])
+def test_a_full_disk_while_training_is_said_in_plain_words(
+    tiny: Base, start: Tensor, tmp_path: Path, error: int
+) -> None:
+    def fill(phase: str, step: int) -> None:
+        raise OSError(error, "no room")
+
+    with pytest.raises(Rejected, match="disk-full"):
+        train_stage(tiny, start, PAIRS, SETTINGS, seed=0, folder=tmp_path, on_step=fill)
+
+
+def test_mixed_precision_trains_to_nearly_the_same_losses(tiny: Base, start: Tensor, tmp_path: Path) -> None:
+    full = train_stage(tiny, start, PAIRS, SETTINGS, seed=0, folder=tmp_path / "full")
+    mixed = dataclasses.replace(SETTINGS, precision="bfloat16")
+    half = train_stage(tiny, start, PAIRS, mixed, seed=0, folder=tmp_path / "half")
+    found = [entry["loss"] for entry in half.log]
+    assert found == pytest.approx([entry["loss"] for entry in full.log], rel=0.05)
 
 
 def test_the_base_is_left_as_it_was(tiny: Base, start: Tensor, tmp_path: Path) -> None:
