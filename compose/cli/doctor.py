@@ -185,7 +185,9 @@ def _tracking() -> Iterator[Finding]:
         yield Finding("note", "tracking", "wandb is not installed: runs are recorded in their folders only")
         return
     key = "a key is set" if os.environ.get("WANDB_API_KEY") else "no WANDB_API_KEY"
-    yield Finding("ok", "tracking", f"wandb {_version('wandb')}, offline unless a key is set or tracking=online is chosen; {key}")
+    yield Finding(
+        "ok", "tracking", f"wandb {_version('wandb')}, offline unless a key is set or tracking=online is chosen; {key}"
+    )
 
 
 def _self_test() -> Iterator[Finding]:

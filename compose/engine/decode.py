@@ -38,7 +38,7 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers ships no 
         end = self.used + key_states.shape[-2]
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            n_rows, n_heads, _, dim = key_states.shape
+            n_rows, n_heads, _n_new, dim = key_states.shape
             self._keys = key_states.new_empty(n_heads, n_rows, self.room, dim)
             self._values = value_states.new_empty(n_heads, n_rows, self.room, value_states.shape[-1])
         self._keys[:, :, self.used : end] = key_states.transpose(0, 1)

@@ -91,7 +91,7 @@ class PatchedModel:
         if options:
             if sampling is not None:
                 raise _refused("sampling", "it cannot be mixed with transformers' own options")
-            return [self._with_transformers(row, seed, options) for row in ids]
+            return [self._with_transformers(row, seed + i, options) for i, row in enumerate(ids)]
         rows = [Row(row, 0, seed + i) for i, row in enumerate(ids)]
         settings = sampling or Sampling(max_new_tokens=64, temperature=0.0)
         completions = generate(self.base.model, self._cache, rows, settings, eos_ids=stop_ids(self.base))

@@ -75,12 +75,13 @@ def _numeric_reason(model: PreTrainedModel) -> str | None:
     # Reduced precision rounds the two orders of summation differently; a wrong path is off by far more.
     tolerance = 1e-4 if model.dtype == torch.float32 else 0.1
     try:
-        cache = fill(model, prefixes, lengths)
-        shared = shared_logits(model, cache, rows, patches=[0, 1])
+        # Judged in the base's own precision: under a trainer's autocast both paths round, each in its own way.
+        with torch.autocast(ids.device.type, enabled=False):
+            shared = shared_logits(model, fill(model, prefixes, lengths), rows, patches=[0, 1])
+            plain_rows = [plain_logits(model, prefix, row) for prefix, row in zip(prefixes, rows, strict=True)]
     except (TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         return f"sharing raised {type(error).__name__}: {str(error)[:120]}"
-    for row, logits in enumerate(shared):
-        plain = plain_logits(model, prefixes[row], rows[row])
+    for plain, logits in zip(plain_rows, shared, strict=True):
         if (plain - logits).abs().max() > tolerance * plain.abs().max():
             return "shared and plain logits differ"
     return None

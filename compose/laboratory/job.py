@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import shutil
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -121,14 +122,15 @@ def _run(settings: ExperimentSettings, folders: Folders, command: str) -> RunRes
     )
     results = _results(settings, materials, whole, clock, command)
     _write(results, whole, folders)
-    _track(settings, results, folders)
     report.build([folders.run], folders.report)
+    _track(settings, results, folders)
     folders.mark_complete()
     return results
 
 
 def _track(settings: ExperimentSettings, results: RunResults, folders: Folders) -> None:
     """Tell the tracker everything, as one run of its own."""
+    shutil.rmtree(folders.tracking, ignore_errors=True)  # of a call that was interrupted while it told the tracker
     name = f"{settings.name}-seed{settings.seed}-{folders.key[:8]}"
     patches = {arm.name: folders.patches / arm.name for arm in results.arms}
     with tracking(

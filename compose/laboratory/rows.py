@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import ceil
@@ -44,6 +45,7 @@ def training_rows(
         Rejected: `pairs-empty` or `replay-empty`.
     """
     total = settings.pairs_needed
+    anchors = random.Random(f"anchors-{seed}").sample(list(anchors), len(anchors))
     if len(stage.risks) > 1:
         return _with_anchors(_in_turn(stage, pairs, settings, seed), anchors, anchor_share)
     replay = stage.replay
@@ -85,7 +87,8 @@ def _in_turn(stage: TrainStage, pairs: Mapping[str, Sequence[Pair]], settings: T
 def _with_anchors(rows: list[Pair], anchors: Sequence[Pair], share: float) -> list[Pair]:
     """Return the rows with anchors between them: after each row as many as keep their share even.
 
-    The rows themselves stay all there, in order: DPO, which an anchor has no rejected side for, loses none.
+    Anchors of neutral text have no rejected side and serve SFT only; those of benign requests serve DPO too, so that
+    its share of anchors is smaller.
     """
     if not anchors or share == 0:
         return rows

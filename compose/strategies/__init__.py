@@ -71,6 +71,8 @@ def plan_arms(strategies: Sequence[Strategy], task: Task) -> list[Arm]:
     if not task.risks or len(set(task.risks)) != len(task.risks):
         raise _invalid("order", "one or more risks, each once", ", ".join(task.risks) or "none", "name each once")
     arms = Specialist().arms(task)
+    if len(task.risks) == 1:  # nothing to compose: every other arm would be the specialist under another name
+        return arms
     for strategy in strategies:
         if isinstance(strategy, Specialist):
             continue

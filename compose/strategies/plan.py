@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 from compose.digest import of_json
 from compose.records import SETTINGS
 
-KEY_SCHEMA = 1
+KEY_SCHEMA = 2
 """Raised when a change of the code makes the same settings train another patch: no old one is then used."""
 
 Orders: TypeAlias = Literal["given", "cyclic", "all"]

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from transformers import PrinterCallback
 
 from compose import durable
 from compose.base import Base
+from compose.digest import of_bytes, of_json
 from compose.engine.layout import Tree
 from compose.engine.score import tree_logits
 from compose.engine.sharing import prefix_cache
@@ -96,16 +97,58 @@ def train_stage(
     Raises:
         Rejected: When no pair can be used, or training has diverged.
     """
+    _check_device(base)
     folder.mkdir(parents=True, exist_ok=True)
     front = torch.zeros(0, start.shape[1]) if frozen is None else frozen.float().cpu()
     whole = torch.cat([front, start.float().cpu()])
     stage = _Stage(base, settings, seed, folder, front.shape[0], on_step)
+    _claim(stage, whole, pairs)
     after_sft = _phase(stage, "sft", whole, pairs, reference=None) if settings.steps_of("sft") else whole
     prefix = after_sft
     if settings.steps_of("dpo"):
         reference = {"base": None, "sft": after_sft, "previous": whole}[settings.dpo_reference]
         prefix = _phase(stage, "dpo", after_sft, pairs, reference=reference)
     return StageResult(prefix, _snapshots(folder), stage.log)
+
+
+def _check_device(base: Base) -> None:
+    """Refuse a device that the trainers would not keep: they compute on the CPU or on the first visible GPU."""
+    device = base.model.device
+    if device.type == "cuda" and device.index not in (None, 0) and PartialState().num_processes == 1:
+        raise Rejected(
+            "settings-invalid",
+            subject="device",
+            expected="the CPU or the first visible GPU for training",
+            got=str(device),
+            fix=f"make that GPU the first: CUDA_VISIBLE_DEVICES={device.index}, device=cuda",
+        )
+
+
+def _claim(stage: _Stage, whole: Prefix, pairs: Sequence[Pair]) -> None:
+    """Write down what the folder's stage is, or refuse a folder that holds another one's work.
+
+    Raises:
+        Rejected: `already-exists` when the folder belongs to a stage with other inputs.
+    """
+    inputs = {
+        "base": stage.base.fingerprint,
+        "start": of_bytes(save_tensors({"prefix": whole.contiguous()})),
+        "frozen": stage.frozen_tokens,
+        "pairs": [[list(p.prompt_ids), list(p.chosen_ids), list(p.rejected_ids)] for p in pairs],
+        "settings": asdict(stage.settings),
+        "seed": stage.seed,
+    }
+    path, claim = stage.folder / "stage.json", of_json(inputs)
+    if not path.exists():
+        durable.write_json(path, {"inputs": claim})
+    elif json.loads(path.read_bytes())["inputs"] != claim:
+        raise Rejected(
+            "already-exists",
+            subject=str(stage.folder),
+            expected="an empty folder, or one in which this very stage was begun",
+            got="the work of a stage with another base, start, pairs, settings or seed",
+            fix="name another folder, or remove this one",
+        )
 
 
 def _phase(stage: _Stage, phase: Phase, start: Prefix, pairs: Sequence[Pair], reference: Prefix | None) -> Prefix:
@@ -135,6 +178,7 @@ def _phase(stage: _Stage, phase: Phase, start: Prefix, pairs: Sequence[Pair], re
             fix=f"lower {phase}_lr (now {getattr(stage.settings, phase + '_lr')}) or max_grad_norm, then run again",
         )
     entries = [{"phase": phase, **entry} for entry in trainer.state.log_history if "loss" in entry]
+    trainer.accelerator.wait_for_everyone()  # another process may still be writing into the checkpoint
     if trainer.accelerator.is_main_process:
         durable.write_json(log_file, entries)
         durable.write_bytes(done, save_tensors({"prefix": prefix}))
@@ -164,7 +208,8 @@ def _trainer(
     """Return the phase's trainer, its checkpoints in a folder of its own."""
     folder = stage.folder / f"{phase}_checkpoints"
     folder.mkdir(exist_ok=True)
-    n_processes = PartialState(cpu=not torch.cuda.is_available()).num_processes
+    device = stage.base.model.device
+    n_processes = PartialState(cpu=device.type == "cpu").num_processes
     if stage.settings.batch_size % n_processes:
         raise Rejected(
             "settings-invalid",
@@ -174,12 +219,12 @@ def _trainer(
             fix="change batch_size, or launch another number of processes",
         )
     if phase == "sft":
-        config = sft_config(stage.settings, stage.seed, folder)
+        config = sft_config(stage.settings, stage.seed, folder, device)
         return PatchSFTTrainer(model, config, train_dataset=sft_dataset(pairs), processing_class=stage.base.tokenizer)
     scores = _cached_reference(stage, pairs, reference)
     return PatchDPOTrainer(
         model,
-        dpo_config(stage.settings, stage.seed, folder),
+        dpo_config(stage.settings, stage.seed, folder, device),
         train_dataset=dpo_dataset(pairs, scores),
         processing_class=stage.base.tokenizer,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
@@ -45,6 +45,9 @@ def refuse_unsafe(config: SFTConfig | DPOConfig) -> None:
             got=f"weight_decay={config.weight_decay}",
             fix="leave it at 0: decay moves frozen segments and pulls a prefix towards the zero vector",
         )
+
+
+Config = TypeVar("Config", SFTConfig, DPOConfig)
 
 
 class _InGivenOrder:
@@ -112,9 +115,11 @@ def dpo_dataset(pairs: Sequence[Pair], reference: Sequence[tuple[float, float]])
     )
 
 
-def trainer_arguments(settings: TrainSettings, steps: int, rate: float, seed: int, folder: Path) -> dict[str, Any]:
-    """Return the arguments both trainers share."""
-    cuda = torch.cuda.is_available()
+def trainer_arguments(
+    settings: TrainSettings, steps: int, rate: float, seed: int, folder: Path, device: torch.device
+) -> dict[str, Any]:
+    """Return the arguments both trainers share; `device` is the base's, which the trainer must not move."""
+    cuda = device.type == "cuda"
     return {
         "output_dir": str(folder),
         "max_steps": steps,
@@ -140,22 +145,25 @@ def trainer_arguments(settings: TrainSettings, steps: int, rate: float, seed: in
     }
 
 
-def sft_config(settings: TrainSettings, seed: int, folder: Path) -> SFTConfig:
+def sft_config(settings: TrainSettings, seed: int, folder: Path, device: torch.device) -> SFTConfig:
     """Return TRL's SFT configuration of these settings."""
-    return SFTConfig(**trainer_arguments(settings, settings.sft_steps, settings.sft_lr, seed, folder))
+    return _one_gpu(SFTConfig(**trainer_arguments(settings, settings.sft_steps, settings.sft_lr, seed, folder, device)))
 
 
-def dpo_config(settings: TrainSettings, seed: int, folder: Path) -> DPOConfig:
+def dpo_config(settings: TrainSettings, seed: int, folder: Path, device: torch.device) -> DPOConfig:
     """Return TRL's DPO configuration of these settings; the added SFT term is TRL's multi-loss."""
     extra: dict[str, Any] = {}
     if settings.dpo_sft_weight:
         extra = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, settings.dpo_sft_weight]}
-    return DPOConfig(
-        beta=settings.beta,
-        precompute_ref_log_probs=True,
-        **extra,
-        **trainer_arguments(settings, settings.dpo_steps, settings.dpo_lr, seed, folder),
-    )
+    arguments = trainer_arguments(settings, settings.dpo_steps, settings.dpo_lr, seed, folder, device)
+    return _one_gpu(DPOConfig(beta=settings.beta, precompute_ref_log_probs=True, **extra, **arguments))
+
+
+def _one_gpu(config: Config) -> Config:
+    """Keep transformers from wrapping the model in DataParallel where one process sees several GPUs."""
+    if config.n_gpu > 1:
+        config._n_gpu = 1
+    return config
 
 
 class StepCallback(TrainerCallback):  # type: ignore[misc]

@@ -69,6 +69,8 @@ def base_scores(
     key = of_json(
         {
             "base": base.fingerprint,
+            "dtype": str(base.model.dtype),
+            "quantized": bool(getattr(base.model, "is_quantized", False)),
             "prompts": digest_of(prompts),
             "judge": [judge.name, judge.version],
             "sampling": TypeAdapter(type(spec.sampling)).dump_python(spec.sampling, mode="json"),

@@ -82,7 +82,7 @@ def test_shipped_refusals_are_refusals_by_their_judge_short_and_of_no_topic() ->
     assert make_judge("refusal_phrases").score([Judged("", text) for text in refusals]) == [0.0] * len(refusals)
     assert all(4 <= len(words(text)) <= 30 for text in refusals)
     # One opening: a soft prompt learns to give it in far fewer steps than many that mean the same.
-    assert len({text.split('.')[0].removesuffix(' request').split(',')[1] for text in refusals}) == 1
+    assert len({text.split(".")[0].removesuffix(" request").split(",")[1] for text in refusals}) == 1
 
 
 def test_answers_to_requests_end_and_continuations_go_on_unless_the_file_says_so(write: Write) -> None:

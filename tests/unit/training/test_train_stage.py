@@ -111,6 +111,12 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(tiny: Base, start: Tenso
     torch.testing.assert_close(resumed.prefix, whole.prefix, rtol=1e-5, atol=1e-7)
 
 
+def test_a_folder_of_another_stage_is_refused(tiny: Base, start: Tensor, tmp_path: Path) -> None:
+    train_stage(tiny, start, PAIRS, SETTINGS, seed=0, folder=tmp_path)
+    with pytest.raises(Rejected, match="already-exists"):
+        train_stage(tiny, start * 2, PAIRS, SETTINGS, seed=0, folder=tmp_path)
+
+
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT], ids=["disk full", "quota"])
 def test_a_full_disk_while_training_is_said_in_plain_words(
     tiny: Base, start: Tensor, tmp_path: Path, error: int
