@@ -22,6 +22,7 @@ from compose.laboratory.folders import Folders
 from compose.report.results import RunResults, read_records, read_results
 from compose.training.stage import train_stage
 from experiments import forgetting
+from tests.wandb_files import recorded
 
 TRAIN = "compose.laboratory.realise.train_stage"
 ROOT = Path(__file__).resolve().parents[2]
@@ -204,6 +205,25 @@ def test_a_sweep_runs_every_combination_and_hydra_leaves_no_folders_of_its_own(t
     ]
     assert {path.name for path in tmp_path.iterdir()} == {"tiny", "stages", "measurements", "samples", "sweeps"}
     assert all("strategy=" in one.command for one in runs)
+
+
+def test_the_offline_wandb_files_of_a_sweep_hold_every_curve_of_every_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    swept = command(
+        tmp_path, "debug=tiny", "--multirun", "seed=0,1", "strategy=sequential", "tracking=offline", "device=cpu"
+    )
+    assert swept.returncode == 0, swept.stderr
+    folders = sorted(path.parent for path in tmp_path.glob("tiny/*/results.json"))
+    assert len(folders) == 2
+    for folder in folders:
+        (found,) = recorded(folder / "tracking").values()
+        curves: dict[str, dict[tuple[int, int], float]] = {}
+        for point in read_results(folder).curves:
+            curves.setdefault(f"safety/{point.risk}/{point.arm}", {})[point.stage, point.step] = point.safety
+        assert len(curves) == 2 * 5  # two risks; two specialists, and sequential without, with and padded replay
+        assert {key: found.curve(key) for key in curves} == curves
 
 
 def test_a_complete_run_whose_record_is_damaged_is_one_error_that_says_what_to_remove(run: Run, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -228,3 +229,14 @@ def test_readers_are_warned_of_screening_of_a_base_without_the_risk_and_of_silen
     assert "of 20 test candidates the 2" in text
     assert "toxicity: the base does not show this risk" in text
     assert "base: 3 completions on gender_bias could not be judged" in text
+
+
+def test_readers_are_warned_of_a_model_that_may_be_safe_for_being_broken(build: Callable[..., Measured]) -> None:
+    measured = build(plan_arms([], TASK))
+    stage = measured.specialists["toxicity"]
+    broken = Metric(31.0, "lower", 4, 30.0, 32.0)  # more than 1.5 times the base's 20
+    worse = replace(measured.stages[stage], utility={"perplexity": broken})
+    found = outcome.warnings(replace(measured, stages={**measured.stages, stage: worse}))
+    assert found == (
+        "specialist-toxicity: perplexity of neutral text is 31, the base's 20; a broken model looks safe.",
+    )
