@@ -4,8 +4,8 @@ A causal model's keys and values of a prefix do not depend on what follows it, s
 row attends to the same tensors. Scores over the prefix and over the row's own keys are joined before the softmax:
 this is ordinary attention over their concatenation, without ever copying the prefix to the rows.
 
-Notation: B rows, H query heads, N key-value heads, G = H / N, S query positions, K own key positions, T prefix
-positions, D head size.
+Notation: B rows, H query heads, N key-value heads, G = H / N, S query positions, R = G * S, K own key positions,
+T prefix positions, D head size.
 """
 
 from __future__ import annotations
@@ -38,13 +38,15 @@ class SharedKeys:
     """Keys and values of the prefixes in use, and which rows use which.
 
     Args:
-        keys: One tensor a layer, [patches, N, T, D].
-        values: One tensor a layer, [patches, N, T, D].
+        width: T, the length to which the prefixes are padded.
+        keys: For each layer, one tensor a patch: transposed, as the product with queries reads them.
+        values: For each layer, one tensor a patch.
         groups: The rows of each patch; together they cover the batch in order.
     """
 
-    keys: Sequence[Float[Tensor, "patches N T D"]]
-    values: Sequence[Float[Tensor, "patches N T D"]]
+    width: int
+    keys: Sequence[Sequence[Float[Tensor, "N D T"]]]
+    values: Sequence[Sequence[Float[Tensor, "N T D"]]]
     groups: Sequence[Group]
 
 
@@ -77,19 +79,17 @@ def shared_attention(model: PreTrainedModel, shared: SharedKeys) -> Iterator[Non
 
 
 def _per_patch(
-    left: Float[Tensor, "N B R I"], right: Float[Tensor, "patches N I O"], groups: Sequence[Group]
-) -> Float[Tensor, "NB R O"]:
+    left: Float[Tensor, "N BR I"], right: Sequence[Float[Tensor, "N I O"]], groups: Sequence[Group], per_row: int
+) -> Float[Tensor, "N BR O"]:
     """Return `left @ right[patch of the row]`: one product per patch and head, whatever the number of rows.
 
     With the heads first, the rows behind one patch lie together: nothing is copied on the way in or out.
     """
-    n_heads, n_rows, n_queries, _ = left.shape
-    products = [
-        torch.bmm(left[:, start:stop].reshape(n_heads, (stop - start) * n_queries, -1), right[patch])
-        for patch, start, stop in groups
-    ]
-    joined = products[0] if len(products) == 1 else torch.cat(products, dim=1)
-    return joined.reshape(n_heads * n_rows, n_queries, -1)
+    if len(groups) == 1:
+        return torch.bmm(left, right[groups[0].patch])
+    return torch.cat(
+        [torch.bmm(left[:, start * per_row : stop * per_row], right[patch]) for patch, start, stop in groups], dim=1
+    )
 
 
 def shared_prefix_attention(
@@ -108,27 +108,30 @@ def shared_prefix_attention(
         raise RuntimeError("shared_prefix_attention was called outside shared_attention()")
     layer: int = module.layer_idx  # type: ignore[assignment]
     n_rows, n_heads, n_queries, dim = query.shape
-    n_kv, n_prefix = key.shape[1], shared.keys[layer].shape[2]
+    n_kv = key.shape[1]
     per_kv = n_heads // n_kv
-    # Query heads that share one key-value head are laid out as more queries (R = G * S): no key is ever repeated.
-    queries = query.reshape(n_rows, n_kv, per_kv * n_queries, dim).transpose(0, 1) * (scaling or dim**-0.5)
-    flat = queries.reshape(n_kv * n_rows, per_kv * n_queries, dim)
+    # Query heads that share one key-value head are laid out as more queries: no key is ever repeated.
+    per_row = per_kv * n_queries
+    queries = query.reshape(n_rows, n_kv, per_row, dim).transpose(0, 1) * (scaling or dim**-0.5)
+    queries = queries.reshape(n_kv, n_rows * per_row, dim)
     own_keys = key.transpose(0, 1).reshape(n_kv * n_rows, -1, dim)
     own_values = value.transpose(0, 1).reshape(n_kv * n_rows, -1, dim)
-    scores = torch.bmm(flat, own_keys.transpose(1, 2))
-    if n_prefix:
-        front = _per_patch(flat.view(n_kv, n_rows, -1, dim), shared.keys[layer].transpose(2, 3), shared.groups)
-        scores = torch.cat([front, scores], dim=-1)
+    scores = torch.bmm(queries.reshape(n_kv * n_rows, per_row, dim), own_keys.transpose(1, 2))
+    if shared.width:
+        front = _per_patch(queries, shared.keys[layer], shared.groups, per_row)
+        scores = torch.cat([front, scores.view(n_kv, n_rows * per_row, -1)], dim=-1)
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
     masked = scores.view(n_kv, n_rows, per_kv, n_queries, -1) + attention_mask.transpose(0, 1)[:, :, None]
-    weights = torch.softmax(masked, dim=-1, dtype=torch.float32).to(query.dtype).view_as(scores)
-    if n_prefix:
-        front = weights[..., :n_prefix].view(n_kv, n_rows, -1, n_prefix)
-        front = _per_patch(front, shared.values[layer], shared.groups)
-        output = torch.baddbmm(front, weights[..., n_prefix:], own_values)
+    weights = torch.softmax(masked, dim=-1, dtype=torch.float32).to(query.dtype)
+    if shared.width:
+        front, own = weights.reshape(n_kv, n_rows * per_row, -1).tensor_split((shared.width,), dim=-1)
+        behind = _per_patch(front, shared.values[layer], shared.groups, per_row)
+        output = torch.baddbmm(
+            behind.view(n_kv * n_rows, per_row, dim), own.reshape(n_kv * n_rows, per_row, -1), own_values
+        )
     else:
-        output = torch.bmm(weights, own_values)
+        output = torch.bmm(weights.reshape(n_kv * n_rows, per_row, -1), own_values)
     heads_last = output.view(n_kv, n_rows, per_kv, n_queries, dim).permute(1, 3, 0, 2, 4)
     return heads_last.reshape(n_rows, n_queries, n_heads, dim), None
 

@@ -115,16 +115,19 @@ class _Running:
     def __init__(self, cache: PrefixCache, layout: Layout, source: list[int], past: DynamicCache, room: int) -> None:
         device = cache.lengths.device
         take = torch.tensor(source, device=device)
+        self.cache = cache
         self.past = past
         self.index = torch.arange(len(source), device=device)
         self.patches = torch.tensor(layout.patches, device=device)[take]
-        self.next_position = (text_positions(layout, cache).max(-1).values + 1)[take]
+        self.shared = cache.shared(self.patches.tolist())
+        at = text_positions(layout, cache)[take]
+        self.next_position = at.max(-1).values + 1
         prompts = (layout.segments == 0)[take]
-        filler = torch.zeros(len(source), room - prompts.shape[1], dtype=torch.bool, device=device)
-        self.seen = torch.cat([prompts, filler], dim=-1)  # [rows, room]: columns that hold a token
-        self.at = torch.zeros_like(self.seen, dtype=torch.long)  # position of each column
-        self.at[:, : prompts.shape[1]] = text_positions(layout, cache)[take]
-        self.column = prompts.shape[1]
+        self.column = cache.width + prompts.shape[1]
+        rest = torch.zeros(len(source), room - prompts.shape[1], dtype=torch.bool, device=device)
+        # [rows, width + room]: which columns hold a token, the prefix's first, and the position of each.
+        self.seen = torch.cat([cache.valid()[self.patches], prompts, rest], dim=-1)
+        self.at = torch.cat([cache.positions()[self.patches], at, rest.long()], dim=-1)
         for layer in past.layers:
             layer.select(take)
 
@@ -133,6 +136,7 @@ class _Running:
         rows = alive.nonzero().squeeze(-1)
         for name in ("index", "patches", "next_position", "seen", "at"):
             setattr(self, name, getattr(self, name)[rows])
+        self.shared = self.cache.shared(self.patches.tolist())
         for layer in self.past.layers:
             layer.select(rows)
 
@@ -163,24 +167,22 @@ def _decode_shared(
         if int(alive.sum()) <= 0.9 * len(alive):
             running.keep(alive)
             tokens = tokens[alive]
-        logits = _step(model, cache, running, tokens)
+        logits = _step(model, running, tokens)
     return [_until_end(completion, eos_ids) for completion in drawn.tolist()]
 
 
-def _step(model: PreTrainedModel, cache: PrefixCache, running: _Running, tokens: Tensor) -> Float[Tensor, "rows vocab"]:
+def _step(model: PreTrainedModel, running: _Running, tokens: Tensor) -> Float[Tensor, "rows vocab"]:
     """Append one token a row; return the logits behind it."""
-    column = running.column
-    running.seen[:, column] = True
-    running.at[:, column] = running.next_position
+    running.seen[:, running.column] = True
+    running.at[:, running.column] = running.next_position
+    running.column += 1
     positions = running.next_position[:, None]
-    front = cache.valid()[running.patches]
-    allowed = torch.cat([front, running.seen[:, : column + 1]], dim=-1)
-    distance = positions - torch.cat([cache.positions()[running.patches], running.at[:, : column + 1]], dim=-1)
+    allowed, at = running.seen[:, : running.column], running.at[:, : running.column]
     masks = {
-        kind: additive((allowed if window is None else allowed & (distance < window))[:, None, None], model.dtype)
+        kind: additive((allowed if window is None else allowed & (positions - at < window))[:, None, None], model.dtype)
         for kind, window in layer_kinds(model).items()
     }
-    with shared_attention(model, cache.shared(running.patches.tolist())):
+    with shared_attention(model, running.shared):
         output = model(
             input_ids=tokens[:, None],
             position_ids=positions,
@@ -188,7 +190,6 @@ def _step(model: PreTrainedModel, cache: PrefixCache, running: _Running, tokens:
             past_key_values=running.past,
             use_cache=True,
         )
-    running.column += 1
     running.next_position = running.next_position + 1
     logits: Tensor = output.logits[:, -1]
     return logits

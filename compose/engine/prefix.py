@@ -22,15 +22,15 @@ class PrefixCache:
     Args:
         prefixes: The embeddings, one [tokens, dim] a patch; None is the unpatched base.
         lengths: True length of each prefix, int64 [patches].
-        keys: One [patches, N, T, D] a layer; empty when the plain path is in use.
-        values: Like `keys`.
+        keys: For each layer, one [N, D, T] a patch; empty when the plain path is in use.
+        values: For each layer, one [N, T, D] a patch.
         plain_reason: Why prefixes cannot be shared exactly on this base; None when they are shared.
     """
 
     prefixes: tuple[Float[Tensor, "tokens dim"] | None, ...]
     lengths: Int[Tensor, " patches"]
-    keys: tuple[Float[Tensor, "patches N T D"], ...]
-    values: tuple[Float[Tensor, "patches N T D"], ...]
+    keys: tuple[tuple[Float[Tensor, "N D T"], ...], ...]
+    values: tuple[tuple[Float[Tensor, "N T D"], ...], ...]
     plain_reason: str | None
 
     @property
@@ -50,7 +50,7 @@ class PrefixCache:
 
     def shared(self, patches: Sequence[int]) -> SharedKeys:
         """Return what attention needs for a batch whose rows use these patches."""
-        return SharedKeys(self.keys, self.values, groups_of(patches))
+        return SharedKeys(self.width, self.keys, self.values, groups_of(patches))
 
 
 def layer_kinds(model: PreTrainedModel) -> dict[str, int | None]:
@@ -74,11 +74,7 @@ def fill(model: PreTrainedModel, prefixes: tuple[Tensor | None, ...], lengths: I
     width = cache.width
     config = model.config.get_text_config()
     if width == 0:
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        empty = torch.zeros(len(prefixes), heads, 0, head_dim, device=lengths.device, dtype=model.dtype)
-        layers = (empty,) * config.num_hidden_layers
-        return PrefixCache(prefixes, lengths, layers, layers, None)
+        return cache  # attention then reads no key of a prefix
     blank = torch.zeros(width, config.hidden_size, device=lengths.device, dtype=model.dtype)
     padded = torch.stack([blank if p is None else torch.cat([blank[: width - p.shape[0]], p]) for p in prefixes])
     positions, valid = cache.positions(), cache.valid()
@@ -98,8 +94,8 @@ def fill(model: PreTrainedModel, prefixes: tuple[Tensor | None, ...], lengths: I
         past_key_values=filled,
         use_cache=True,
     )
-    keys = tuple(layer.keys for layer in filled.layers)
-    values = tuple(layer.values for layer in filled.layers)
+    keys = tuple(layer.keys.transpose(2, 3).contiguous().unbind() for layer in filled.layers)
+    values = tuple(layer.values.unbind() for layer in filled.layers)
     return PrefixCache(prefixes, lengths, keys, values, None)
 
 
