@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from peft import PeftModelForCausalLM, PromptTuningConfig, TaskType
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import PreTrainedModel
 from trl.trainer.utils import FusedCausalLMOutput
 
 from compose.engine.layout import Layout, Tree
 from compose.engine.score import tree_logits
 from compose.engine.sharing import prefix_cache, why_not_shared
+
+ROWS_IN_CACHE = 8
+"""Rows of logits that a CPU scores at a time: at 50,000 words they stay in its cache from one reading to the next."""
 
 
 class SharedPrefixModel(PeftModelForCausalLM):  # type: ignore[misc]  # peft ships no types
@@ -83,6 +85,53 @@ def _trees(ids: Tensor, starts: Sequence[int], ends: Sequence[int]) -> list[Tree
     return [Tree(prompt, (completion,)) for prompt, completion in zip(prompts, completions, strict=True)]
 
 
+class _TokenScores(torch.autograd.Function):
+    """Log-probabilities of the targets, with what TRL reports beside them, from one pass of exponentials.
+
+    A softmax is most of the work after the head: log-softmax for the loss, again for the entropy, and an
+    exponential in the backward pass each read the whole vocabulary once more. Here the probabilities serve all three.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Float[Tensor, "scored vocab"], targets: Int[Tensor, " scored"]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return log-probabilities, entropies, mean logits, and whether the target is the likeliest; [scored] each."""
+        probabilities = torch.empty_like(logits)
+        rows = ROWS_IN_CACHE if logits.device.type == "cpu" else max(1, len(logits))
+        parts = [
+            _scores(*piece)
+            for piece in zip(logits.split(rows), targets.split(rows), probabilities.split(rows), strict=True)
+        ]
+        logprobs, entropy, mean, top1 = (torch.cat(column) for column in zip(*parts, strict=True))
+        ctx.save_for_backward(probabilities, targets)
+        ctx.mark_non_differentiable(entropy, mean, top1)
+        return logprobs, entropy, mean, top1
+
+    @staticmethod
+    def backward(
+        ctx: Any, grad: Float[Tensor, " scored"], *_: Tensor | None
+    ) -> tuple[Float[Tensor, "scored vocab"], None]:
+        """Return the gradient in the logits: (one-hot of the target - probabilities) * grad."""
+        probabilities, targets = ctx.saved_tensors
+        gradient = probabilities * -grad[:, None]
+        gradient.scatter_add_(-1, targets[:, None], grad[:, None])
+        return gradient, None
+
+
+def _scores(
+    logits: Float[Tensor, "rows vocab"], targets: Int[Tensor, " rows"], probabilities: Float[Tensor, "rows vocab"]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Fill `probabilities`; return what `_TokenScores` returns for these rows."""
+    torch.softmax(logits, dim=-1, out=probabilities)
+    likeliest = logits.argmax(-1, keepdim=True)
+    # log sum exp, read off where the probability is largest: it cannot have vanished there.
+    normaliser = (logits.gather(-1, likeliest) - probabilities.gather(-1, likeliest).log()).squeeze(-1)
+    logprobs = logits.gather(-1, targets[:, None]).squeeze(-1) - normaliser
+    entropy = normaliser - torch.linalg.vecdot(probabilities, logits)
+    return logprobs, entropy, logits.mean(-1), likeliest.squeeze(-1) == targets
+
+
 def _per_token(
     logits: Float[Tensor, "scored vocab"],
     layout: Layout,
@@ -92,12 +141,7 @@ def _per_token(
 ) -> FusedCausalLMOutput:
     """Return TRL's fused output, [rows, S - 1] each, zero where there is no label."""
     logits = logits.float()
-    logprobs = -F.cross_entropy(logits, layout.targets, reduction="none")
-    with torch.no_grad():
-        full = logits.log_softmax(-1)
-        entropy = -(full.exp() * full).sum(-1)
-        top1 = logits.argmax(-1) == layout.targets
-        mean = logits.mean(-1)
+    logprobs, entropy, mean, top1 = _TokenScores.apply(logits, layout.targets)  # type: ignore[no-untyped-call]
     n_rows, width = labels.shape
     spans = list(zip(starts, ends, strict=True))
     order = _row_order(n_rows, len(layout.patches))
