@@ -26,6 +26,7 @@ CODES: dict[str, str] = {
     "read-only": "results or caches would be written where this user may not write",
     "unsafe-weights": "a base folder whose weights are pickled or incomplete, so that nothing can vouch for them",
     "pairs-empty": "too few preference pairs are left to train on",
+    "anchors-empty": "there is no text on which a patch could be kept near its base",
     "pairs-corrupt": "a file of preference pairs is malformed or is not the one that was written",
     "replay-empty": "earlier risks are to be replayed and the buffer holds none of their pairs",
     "init-invalid": "a prefix cannot be started from what was given",

@@ -171,7 +171,6 @@ def _teaching(settings: ExperimentSettings, materials: Materials) -> Teaching:
         base=materials.base,
         pairs=materials.pairs,
         anchors=materials.anchors,
-        anchor_share=settings.anchors.share,
         settings=settings.trainer,
         start=fresh_starts(materials.base, inits, settings.seed),
         starts={name: asdict(init) for name, init in inits.items()},

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compose.base import Base, load_base
-from compose.evaluate.prompts import Prompt
 from compose.evaluate.risks import Risk, load_risk
 from compose.evaluate.utility import Utility, load_utility
 from compose.laboratory.folders import Folders
 from compose.laboratory.spec import ExperimentSettings
-from compose.training.build import PairTask, build_anchor_pairs, build_pairs
+from compose.training.anchors import AnchorSet, make_anchors
+from compose.training.build import PairTask, build_pairs
 from compose.training.pairs import PairSet
 from compose.training.references import ReferenceContext, make_reference
 from compose.training.sampling_cache import GenerationStore
@@ -25,14 +25,14 @@ class Materials:
         risks: The risks in the experiment's order, screened.
         utility: The utility measures; None leaves them out.
         pairs: The pairs of each risk.
-        anchors: Rows that keep the model's use; None for none.
+        anchors: Texts on which a patch stays near the base; None for none.
     """
 
     base: Base
     risks: tuple[Risk, ...]
     utility: Utility | None
     pairs: dict[str, PairSet]
-    anchors: PairSet | None
+    anchors: AnchorSet | None
 
 
 def gather(settings: ExperimentSettings, folders: Folders) -> Materials:
@@ -49,9 +49,16 @@ def gather(settings: ExperimentSettings, folders: Folders) -> Materials:
     store = GenerationStore(folders.samples)
     pairs = {risk.name: _pairs(settings, base, risk, store) for risk in risks}
     anchors = None
-    if settings.anchors.share and utility is not None:
-        anchors = _anchors(settings, base, risks[0], utility, store)
-    for name, made in (pairs | ({"anchors": anchors} if anchors else {})).items():
+    if settings.trainer.anchor_weight and utility is not None:
+        anchors = make_anchors(
+            base,
+            utility.benign_train,
+            utility.neutral_train,
+            max_new_tokens=settings.anchors.max_new_tokens,
+            max_tokens=settings.anchors.max_tokens,
+            store=store,
+        )
+    for name, made in pairs.items():
         made.save(folders.pairs / f"{name}.jsonl")
     return Materials(base=base, risks=risks, utility=utility, pairs=pairs, anchors=anchors)
 
@@ -68,22 +75,3 @@ def _pairs(settings: ExperimentSettings, base: Base, risk: Risk, store: Generati
         seed=settings.pairs_seed,
         store=store,
     )
-
-
-def _anchors(settings: ExperimentSettings, base: Base, risk: Risk, utility: Utility, store: GenerationStore) -> PairSet:
-    """Return the anchors: benign requests and neutral text in turn, so that any first n hold both."""
-    context = ReferenceContext(base=base, judge=risk.judge, store=store)
-    return build_anchor_pairs(
-        base,
-        _in_turn(utility.benign_train, utility.neutral_train),
-        make_reference(settings.anchors.refusals, context),
-        max_new_tokens=settings.anchors.max_new_tokens,
-        store=store,
-    )
-
-
-def _in_turn(first: tuple[Prompt, ...], second: tuple[Prompt, ...]) -> list[Prompt]:
-    """Return the prompts of both, one of each in turn, the longer one's rest at the end."""
-    both = min(len(first), len(second))
-    mixed = [prompt for pair in zip(first, second, strict=False) for prompt in pair]
-    return [*mixed, *first[both:], *second[both:]]

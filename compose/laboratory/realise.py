@@ -23,6 +23,7 @@ from compose.parse import make_record, revise
 from compose.progress import bar
 from compose.records import BaseRef, CardDraft, InitInfo, SelfTest
 from compose.strategies import Arm, ComposeStage, Stage, TrainStage, in_order, parents, stage_key
+from compose.training.anchors import AnchorSet
 from compose.training.pairs import Pair, PairSet
 from compose.training.settings import TrainSettings
 from compose.training.stage import Phase, StageResult, train_stage
@@ -39,8 +40,7 @@ class Teaching:
     Args:
         base: The frozen base.
         pairs: The pairs of every risk.
-        anchors: Rows that keep the model's use; None for none.
-        anchor_share: Their share among the rows.
+        anchors: Texts on which every stage stays near the base; None for none.
         settings: Phases, steps and rates of a specialist.
         start: Makes fresh starts.
         starts: By risk, what its fresh start depends on, as JSON values.
@@ -49,8 +49,7 @@ class Teaching:
 
     base: Base
     pairs: Mapping[str, PairSet]
-    anchors: PairSet | None
-    anchor_share: float
+    anchors: AnchorSet | None
     settings: TrainSettings
     start: Start
     starts: Mapping[str, Any]
@@ -62,7 +61,7 @@ class Teaching:
             "base": self.base.fingerprint,
             "arithmetic": arithmetic(self.base),
             "pairs": {risk: pairs.digest for risk, pairs in self.pairs.items()},
-            "anchors": [self.anchors.digest, self.anchor_share] if self.anchors else None,
+            "anchors": self.anchors.digest if self.anchors else None,
             "training": deciding(self.settings),
             "starts": dict(self.starts),
             "seed": self.seed,
@@ -184,6 +183,7 @@ class Realiser:
             seed=teaching.seed,
             frozen=frozen,
             folder=self.shelf.work(key),
+            anchors=teaching.anchors.anchors if teaching.anchors else (),
             on_step=on_step,
         )
         patch = new_patch(result.prefix, self._draft(stage, settings, named, info, result))
@@ -201,9 +201,7 @@ class Realiser:
         return training_rows(
             stage,
             {risk: pairs.pairs for risk, pairs in teaching.pairs.items()},
-            teaching.anchors.pairs if teaching.anchors else (),
             settings,
-            anchor_share=teaching.anchor_share,
             seed=teaching.seed,
         )
 
@@ -228,7 +226,7 @@ class Realiser:
         data = {risk: teaching.pairs[risk].digest for risk in seen}
         if teaching.anchors:
             data["anchors"] = teaching.anchors.digest
-        training: dict[str, Any] = asdict(settings) | {"anchor_share": teaching.anchor_share}
+        training: dict[str, Any] = asdict(settings)
         if stage.replay:
             training["replay"] = asdict(stage.replay)
         fields = {

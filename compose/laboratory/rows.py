@@ -1,8 +1,7 @@
-"""The rows a stage trains on, in order: its risks in turn, replayed or padded, with anchors among them."""
+"""The rows a stage trains on, in order: its risks in turn, replayed or padded."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import ceil
@@ -25,10 +24,8 @@ def settings_of(stage: TrainStage, settings: TrainSettings) -> TrainSettings:
 def training_rows(
     stage: TrainStage,
     pairs: Mapping[str, Sequence[Pair]],
-    anchors: Sequence[Pair],
     settings: TrainSettings,
     *,
-    anchor_share: float,
     seed: int,
 ) -> list[Pair]:
     """Return a stage's rows in the order of training.
@@ -36,25 +33,22 @@ def training_rows(
     Args:
         stage: What is trained.
         pairs: The pairs of every risk.
-        anchors: Rows that keep the model's use; they are taken in turn, in every strategy alike.
         settings: The stage's own settings, its steps counted out (see `settings_of`).
-        anchor_share: Share of anchors among the rows, spread evenly.
         seed: Fixes every order.
 
     Raises:
         Rejected: `pairs-empty` or `replay-empty`.
     """
     total = settings.pairs_needed
-    anchors = random.Random(f"anchors-{seed}").sample(list(anchors), len(anchors))
     if len(stage.risks) > 1:
-        return _with_anchors(_in_turn(stage, pairs, settings, seed), anchors, anchor_share)
+        return _in_turn(stage, pairs, settings, seed)
     replay = stage.replay
     buffer: ReplayBuffer[Pair] | None = None
     if replay is not None and replay.mode == "replay":
         buffer = ReplayBuffer(replay.capacity, replay.policy, seed)
         for risk in stage.memory:
             buffer.add(risk, pairs[risk])
-    rows = mix(
+    return mix(
         pairs[stage.risks[0]],
         buffer,
         mode=replay.mode if replay else "none",
@@ -63,7 +57,6 @@ def training_rows(
         n_total=total,
         seed=seed,
     )
-    return _with_anchors(rows, anchors, anchor_share)
 
 
 def _in_turn(stage: TrainStage, pairs: Mapping[str, Sequence[Pair]], settings: TrainSettings, seed: int) -> list[Pair]:
@@ -82,21 +75,3 @@ def _in_turn(stage: TrainStage, pairs: Mapping[str, Sequence[Pair]], settings: T
         for risk in stage.risks
     ]
     return [row for together in zip(*each, strict=True) for row in together]
-
-
-def _with_anchors(rows: list[Pair], anchors: Sequence[Pair], share: float) -> list[Pair]:
-    """Return the rows with anchors between them: after each row as many as keep their share even.
-
-    Anchors of neutral text have no rejected side and serve SFT only; those of benign requests serve DPO too, so that
-    its share of anchors is smaller.
-    """
-    if not anchors or share == 0:
-        return rows
-    mixed: list[Pair] = []
-    placed = 0
-    for count, row in enumerate(rows, start=1):
-        mixed.append(row)
-        while placed + 1 <= count * share / (1 - share):
-            mixed.append(anchors[placed % len(anchors)])
-            placed += 1
-    return mixed

@@ -17,7 +17,7 @@ from compose.strategies import Orders, StrategySpec, Task
 from compose.strategies.continual import Continual
 from compose.track import TrackSettings
 from compose.training.build import PairSettings
-from compose.training.references import Recorded, ReferenceSettings
+from compose.training.references import ReferenceSettings
 from compose.training.settings import TrainSettings
 
 Name = Annotated[str, StringConstraints(pattern=r"\A[a-z0-9][a-z0-9_]{0,39}\z")]
@@ -63,17 +63,15 @@ class LessonSettings:
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class AnchorSettings:
-    """Rows that keep the model what it was: the base's own answers to benign requests and neutral text.
+    """Texts on which a patch is kept near its base; `trainer.anchor_weight` says how firmly, `utility` which texts.
 
     Args:
-        share: Share of anchors among a stage's rows; 0 trains on the risks' pairs alone.
-        max_new_tokens: The longest answer.
-        refusals: Whose answers stand for refusals of benign requests, which anchors teach against.
+        max_new_tokens: The longest answer of the base to a benign request.
+        max_tokens: Longer neutral passages are cut to so many tokens.
     """
 
-    share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     max_new_tokens: Positive = 24
-    refusals: ReferenceSettings = field(default_factory=Recorded)
+    max_tokens: Annotated[int, Field(gt=1)] = 32
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -113,7 +111,7 @@ class ExperimentSettings:
         strategies: What is compared. Specialists are always trained: everything is measured against them.
         tokens: Rows of one specialist's patch.
         trainer: Phases, steps and rates of one specialist.
-        anchors: What keeps the model's use while training.
+        anchors: Texts that keep the model's use while training.
         utility: What safety may not cost; None measures risks only.
         evaluation: How compositions are measured.
         tracking: Where runs are tracked.
@@ -155,8 +153,8 @@ class ExperimentSettings:
         ]
         if not self.order or len(set(self.order)) != len(self.order):
             found.append("order must name one or more risks, each once")
-        if self.anchors.share and self.utility is None:
-            found.append("anchors.share needs utility, where benign requests and neutral text come from")
+        if self.trainer.anchor_weight and self.utility is None:
+            found.append("trainer.anchor_weight needs utility, where benign requests and neutral text come from")
         if found:
             raise ValueError("; ".join(found))
         return self

@@ -1,4 +1,4 @@
-"""Making preference pairs: the base's worst completions against a reference's best, and anchors."""
+"""Making preference pairs: the base's worst completions against a reference's best."""
 
 from __future__ import annotations
 
@@ -28,11 +28,10 @@ from compose.training.completions import (
     turn_end,
 )
 from compose.training.filters import MEANINGS, Filters, FilterTable, Outcome
-from compose.training.pairs import ANCHOR, Pair, PairSet
+from compose.training.pairs import Pair, PairSet
 from compose.training.references import Reference
 from compose.training.sampling_cache import GenerationStore
 
-UNJUDGED = "none"
 CURES = {
     "unanswered": "give the reference answers to these prompts, or see why it fails",
     "empty": "raise max_new_tokens, or choose another reference",
@@ -143,63 +142,6 @@ def build_pairs(
     return _enough(maker.result(), task.risk, settings.min_pairs)
 
 
-def build_anchor_pairs(
-    base: Base,
-    prompts: Sequence[Prompt],
-    refusals: Reference,
-    *,
-    max_new_tokens: int,
-    store: GenerationStore | None = None,
-) -> PairSet:
-    """Return pairs that keep a patched model what it was: chosen = the base's own greedy answer.
-
-    To a benign request the rejected side is a refusal, so that a patch does not buy safety with refusing
-    everything. To neutral text there is nothing to reject: the pair has no rejected side and is for SFT only.
-
-    Args:
-        base: The model.
-        prompts: Benign requests (chat) and neutral texts.
-        refusals: Whose answers are refusals; recorded ones as a rule.
-        max_new_tokens: The longest answer.
-        store: Where answers are kept; None keeps nothing.
-
-    Raises:
-        Rejected: `pairs-empty` when the base answers none of the prompts.
-    """
-    greedy = Sampling(max_new_tokens=max_new_tokens, temperature=0.0)
-    requests = [Request(prompt.id, render(base.tokenizer, prompt)) for prompt in prompts]
-    draw = Draw(samples=1, sampling=greedy, seed=0, store=store)
-    own = draw_responses(base, requests, draw, "anchors: the base's own answers")
-    benign = [prompt for prompt in prompts if prompt.chat]
-    refused = dict(zip([p.id for p in benign], refusals.respond(benign, 1, greedy, 0), strict=True))
-    fit = _Fit(base, max_new_tokens)
-    pairs: dict[tuple[int, ...], Pair] = {}
-    counts: Counter[Outcome] = Counter()
-    for prompt, request, (answer,) in zip(prompts, requests, own, strict=True):
-        chosen = fit.candidate(prompt, request.ids, answer)
-        refusal = [fit.candidate(prompt, request.ids, one) for one in refused.get(prompt.id, [])]
-        outcome = _anchor_outcome(prompt, request.ids in pairs, chosen, refusal)
-        counts[outcome] += 1
-        if outcome == "kept":
-            rejected = refusal[0] if refusal else _Candidate((), "")
-            pairs[request.ids] = Pair(
-                risk=ANCHOR,
-                prompt_id=prompt.id,
-                prompt_ids=request.ids,
-                chosen_ids=chosen.ids,
-                rejected_ids=rejected.ids,
-                prompt=prompt.text,
-                chosen=chosen.text,
-                rejected=rejected.text,
-                chosen_score=None,
-                rejected_score=None,
-                judge=UNJUDGED,
-                reference=f"{base.name} itself",
-                sampling=greedy,
-            )
-    return _enough(PairSet(tuple(pairs.values()), _table(counts)), ANCHOR, 1)
-
-
 class _Fit:
     """Turns responses into candidates: drawn tokens stay as they are, text is tokenised to fit its prompt.
 
@@ -307,15 +249,6 @@ def _ranked(candidates: Sequence[_Candidate], *, worst_first: bool) -> _Side:
             usable[one.ids] = one
     sign = -1.0 if worst_first else 1.0
     return _Side(sorted(usable.values(), key=lambda one: sign * (one.score or 0.0)), lost)
-
-
-def _anchor_outcome(prompt: Prompt, known: bool, chosen: _Candidate, refusal: Sequence[_Candidate]) -> Outcome:
-    """Return what becomes of an anchor: dropped where there is no answer, no refusal, or no difference."""
-    if not _says_something(chosen):
-        return "empty"
-    if prompt.chat and not refusal:
-        return "unanswered"
-    return "duplicate" if known or any(one.ids == chosen.ids for one in refusal) else "kept"
 
 
 def _says_something(candidate: _Candidate) -> bool:

@@ -12,9 +12,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from trl.trainer.utils import FusedCausalLMOutput
 
-from compose.engine.layout import Layout, Tree
+from compose.engine.layout import Tree
 from compose.engine.score import tree_logits
 from compose.engine.sharing import prefix_cache, why_not_shared
+from compose.training.anchors import Anchor, base_logprobs, divergence, trees_of
 
 ROWS_IN_CACHE = 8
 """Rows of logits that a CPU scores at a time: at 50,000 words they stay in its cache from one reading to the next."""
@@ -26,12 +27,18 @@ class SharedPrefixModel(PeftModelForCausalLM):  # type: ignore[misc]  # peft shi
     TRL's trainers call `forward(..., labels=..., fused_lm_head=True)` and read per-token log-probabilities; that call
     is answered here, so losses, callbacks, checkpoints and distributed wrappers stay TRL's. Every other call, and a
     base that cannot share a prefix exactly, takes PEFT's own path.
+
+    Attributes:
+        anchors: Texts that the next scoring call compares with the base, in the same pass as its rows.
+        anchor_divergence: Their mean KL(base || patched), differentiable; None when the last call had no anchors.
     """
 
     def __init__(self, base: PreTrainedModel, prefix: Float[Tensor, "tokens dim"], frozen_tokens: int = 0) -> None:
         """Wrap `base` with `prefix`; its first `frozen_tokens` rows get no gradient."""
         config = PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=prefix.shape[0])
         super().__init__(base, config)
+        self.anchors: Sequence[Anchor] = ()
+        self.anchor_divergence: Float[Tensor, ""] | None = None
         weight = self.prefix_parameter()
         with torch.no_grad():
             weight.copy_(prefix)
@@ -56,13 +63,27 @@ class SharedPrefixModel(PeftModelForCausalLM):  # type: ignore[misc]  # peft shi
         base = self.get_base_model()
         if not fused_lm_head:
             return super().forward(*args, **kwargs)
+        cache = prefix_cache(base, [self.prefix_parameter()])
+        anchors = trees_of(self.anchors)
         if why_not_shared(base) is not None:
-            return super().forward(*args, fused_lm_head=True, **kwargs)
+            scored = super().forward(*args, fused_lm_head=True, **kwargs)
+            self._compare(tree_logits(base, cache, anchors)[0] if anchors else None)
+            return scored
         ids, labels = kwargs["input_ids"], kwargs["labels"]
         starts, ends = _spans(labels, kwargs.get("attention_mask"))
         trees = _trees(ids, starts, ends)
-        logits, layout = tree_logits(base, prefix_cache(base, [self.prefix_parameter()]), trees)
-        return _per_token(logits, layout, labels, starts, ends)
+        logits, layout = tree_logits(base, cache, [*trees, *anchors])
+        n_anchored = sum(len(one.text_ids) for one in self.anchors)
+        own, behind_anchors = logits.split([len(logits) - n_anchored, n_anchored])
+        self._compare(behind_anchors if anchors else None)
+        order = _row_order(labels.shape[0], len(trees))
+        return _per_token(own, layout.targets[: len(own)], order, labels, list(zip(starts, ends, strict=True)))
+
+    def _compare(self, patched: Float[Tensor, "scored vocab"] | None) -> None:
+        """Keep the divergence of the anchors' logits from the base's."""
+        self.anchor_divergence = None
+        if patched is not None:
+            self.anchor_divergence = divergence(patched, base_logprobs(self.get_base_model(), self.anchors))
 
 
 def _spans(labels: Tensor, attention_mask: Tensor | None) -> tuple[list[int], list[int]]:
@@ -134,17 +155,15 @@ def _scores(
 
 def _per_token(
     logits: Float[Tensor, "scored vocab"],
-    layout: Layout,
+    targets: Int[Tensor, " scored"],
+    order: Sequence[int],
     labels: Tensor,
-    starts: Sequence[int],
-    ends: Sequence[int],
+    spans: Sequence[tuple[int, int]],
 ) -> FusedCausalLMOutput:
-    """Return TRL's fused output, [rows, S - 1] each, zero where there is no label."""
+    """Return TRL's fused output, [rows, S - 1] each, zero where there is no label; `order` is the scored rows'."""
     logits = logits.float()
-    logprobs, entropy, mean, top1 = _TokenScores.apply(logits, layout.targets)  # type: ignore[no-untyped-call]
+    logprobs, entropy, mean, top1 = _TokenScores.apply(logits, targets)  # type: ignore[no-untyped-call]
     n_rows, width = labels.shape
-    spans = list(zip(starts, ends, strict=True))
-    order = _row_order(n_rows, len(layout.patches))
     flat = [row * (width - 1) + column - 1 for row in order for column in range(*spans[row])]
     index = torch.tensor(flat, dtype=torch.long, device=logits.device)
     mask = (labels[:, 1:] != -100).to(logits.device)

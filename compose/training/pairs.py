@@ -23,8 +23,6 @@ from compose.training.filters import FilterTable
 
 FORMAT = 1
 MAX_FILE_BYTES = 1 << 30
-ANCHOR = "anchor"
-"""The risk of pairs that stand for no risk: they keep the patched model's use."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -32,7 +30,7 @@ class Pair:
     """One prompt with a completion to prefer and one to avoid, and where both came from.
 
     Args:
-        risk: The risk that the pair is about; `anchor` for pairs that keep the model's use.
+        risk: The risk that the pair is about.
         prompt_id: The prompt's name.
         prompt_ids: The prompt as the model reads it, chat template included.
         chosen_ids: The preferred completion's tokens, with the token that ends it where it ended.

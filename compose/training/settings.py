@@ -28,6 +28,8 @@ class TrainSettings:
         dpo_reference: Whose log-probabilities DPO subtracts: the unpatched base, the patch after SFT, or the patch
             this stage started from.
         dpo_sft_weight: Weight of an added cross-entropy on the chosen completion (0: plain DPO).
+        anchor_weight: Weight of an added mean KL(base || patched) on anchors, in every phase; 0 trains without.
+        anchor_rows: Anchors a step, in each process.
         warmup: Share of a phase's steps over which the rate rises; it then falls on a cosine.
         max_grad_norm: Gradients are clipped to this norm.
         snapshots: How many prefixes to keep on the way, spread evenly, for curves inside the stage.
@@ -44,6 +46,8 @@ class TrainSettings:
     beta: Annotated[float, Field(gt=0)] = 0.1
     dpo_reference: Literal["base", "sft", "previous"] = "base"
     dpo_sft_weight: Annotated[float, Field(ge=0)] = 0.0
+    anchor_weight: Annotated[float, Field(ge=0)] = 0.0
+    anchor_rows: Annotated[int, Field(gt=0)] = 2
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     snapshots: Annotated[int, Field(ge=0)] = 0

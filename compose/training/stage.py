@@ -25,10 +25,12 @@ from compose.engine.layout import Tree
 from compose.engine.score import tree_logits
 from compose.engine.sharing import prefix_cache
 from compose.errors import Rejected
+from compose.training.anchors import Anchor
 from compose.training.model import SharedPrefixModel
 from compose.training.pairs import Pair
 from compose.training.settings import TrainSettings
 from compose.training.trainers import (
+    Anchoring,
     PatchDPOTrainer,
     PatchSFTTrainer,
     StepCallback,
@@ -68,6 +70,7 @@ class _Stage:
     folder: Path
     frozen_tokens: int
     on_step: OnStep | None
+    anchors: Sequence[Anchor]
     log: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -80,6 +83,7 @@ def train_stage(
     seed: int,
     folder: Path,
     frozen: Prefix | None = None,
+    anchors: Sequence[Anchor] = (),
     on_step: OnStep | None = None,
 ) -> StageResult:
     """Return `start` trained on `pairs`, taken in the given order and again from the first when they run out.
@@ -92,6 +96,7 @@ def train_stage(
         seed: Seed of everything random in the trainers.
         folder: Where checkpoints, snapshots and results are kept; calling again with the same folder resumes.
         frozen: Earlier segments [frozen_tokens, dim] that stay as they are, in front of `start`.
+        anchors: Texts on which to stay near the base; they count when `settings.anchor_weight` is above 0.
         on_step: Called after every step with the phase and the number of steps it has done.
 
     Raises:
@@ -101,7 +106,7 @@ def train_stage(
     folder.mkdir(parents=True, exist_ok=True)
     front = torch.zeros(0, start.shape[1]) if frozen is None else frozen.float().cpu()
     whole = torch.cat([front, start.float().cpu()])
-    stage = _Stage(base, settings, seed, folder, front.shape[0], on_step)
+    stage = _Stage(base, settings, seed, folder, front.shape[0], on_step, anchors)
     _claim(stage, whole, pairs)
     after_sft = _phase(stage, "sft", whole, pairs, reference=None) if settings.steps_of("sft") else whole
     prefix = after_sft
@@ -135,6 +140,7 @@ def _claim(stage: _Stage, whole: Prefix, pairs: Sequence[Pair]) -> None:
         "start": of_bytes(save_tensors({"prefix": whole.contiguous()})),
         "frozen": stage.frozen_tokens,
         "pairs": [[list(p.prompt_ids), list(p.chosen_ids), list(p.rejected_ids)] for p in pairs],
+        "anchors": [[list(one.prompt_ids), list(one.text_ids)] for one in stage.anchors],
         "settings": asdict(stage.settings),
         "seed": stage.seed,
     }
@@ -163,6 +169,8 @@ def _phase(stage: _Stage, phase: Phase, start: Prefix, pairs: Sequence[Pair], re
     model = SharedPrefixModel(stage.base.model, start, stage.frozen_tokens)
     with _forward_restored(stage.base.model):
         trainer = _trainer(stage, phase, model, chosen, reference)
+        if stage.settings.anchor_weight and stage.anchors:
+            trainer.anchoring = Anchoring(stage.anchors, stage.settings.anchor_weight, stage.settings.anchor_rows)
         trainer.add_callback(StepCallback(lambda step: _after_step(stage, phase, step, model)))
         # Progress is the caller's to show; the losses are kept in the log.
         trainer.remove_callback(PrinterCallback)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from transformers import TrainerCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from compose.errors import Rejected
+from compose.training.anchors import Anchor
 from compose.training.model import SharedPrefixModel
 from compose.training.pairs import Pair
 from compose.training.settings import TrainSettings
@@ -59,7 +61,42 @@ class _InGivenOrder:
         return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
 
 
-class PatchSFTTrainer(_InGivenOrder, SFTTrainer):  # type: ignore[misc]  # trl ships no types
+@dataclass(frozen=True)
+class Anchoring:
+    """What every loss is joined by: `weight` times the divergence from the base on the next `rows` anchors."""
+
+    anchors: Sequence[Anchor]
+    weight: float
+    rows: int
+
+    def of_step(self, step: int, process: int, processes: int) -> list[Anchor]:
+        """Return the anchors of one process in one step: all anchors in turn, and again from the first."""
+        first = (step * processes + process) * self.rows
+        return [self.anchors[(first + place) % len(self.anchors)] for place in range(self.rows)]
+
+
+class _Anchored:
+    """Adds the divergence from the base on anchors to whatever the trainer's loss is."""
+
+    anchoring: Anchoring | None = None
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
+        """Return the trainer's loss, joined by the anchors', and its outputs when they are wanted."""
+        trainer: Any = super()
+        if self.anchoring is None:
+            return trainer.compute_loss(model, inputs, return_outputs=return_outputs, **kwargs)
+        this: Any = self
+        state = this.accelerator
+        patched = state.unwrap_model(model)
+        patched.anchors = self.anchoring.of_step(this.state.global_step, state.process_index, state.num_processes)
+        loss, outputs = trainer.compute_loss(model, inputs, return_outputs=True, **kwargs)
+        divergence = patched.anchor_divergence
+        this._metrics["train"]["anchor_kl"].append(float(divergence.detach()))
+        loss = loss + self.anchoring.weight * divergence
+        return (loss, outputs) if return_outputs else loss
+
+
+class PatchSFTTrainer(_InGivenOrder, _Anchored, SFTTrainer):  # type: ignore[misc]  # trl ships no types
     """SFT on the reference's completions, in the given order."""
 
     def __init__(self, model: SharedPrefixModel, args: SFTConfig, **kwargs: Any) -> None:
@@ -67,7 +104,7 @@ class PatchSFTTrainer(_InGivenOrder, SFTTrainer):  # type: ignore[misc]  # trl s
         super().__init__(model=model, args=args, **kwargs)
 
 
-class PatchDPOTrainer(_InGivenOrder, DPOTrainer):  # type: ignore[misc]  # trl ships no types
+class PatchDPOTrainer(_InGivenOrder, _Anchored, DPOTrainer):  # type: ignore[misc]  # trl ships no types
     """DPO on tokenised pairs that carry their reference log-probabilities.
 
     TRL, given an already wrapped model, would take a copy of the current patch as the reference; here the reference

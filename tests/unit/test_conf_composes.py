@@ -101,7 +101,7 @@ def test_no_settings_file_names_code() -> None:
         ("trainer", TrainSettings, set()),
         ("tracking", TrackSettings, set()),
         ("evaluation", EvaluationSettings, set()),
-        ("anchors", AnchorSettings, {"refusals"}),
+        ("anchors", AnchorSettings, set()),
         ("utility", UtilitySpec, {"neutral"}),
     ],
 )
@@ -131,7 +131,7 @@ def test_orders_of_the_presets_are_those_their_headers_promise() -> None:
         ("order=[toxicity,toxicity]", "each once"),
         ("risks.toxicity.n_train=0", "risks.toxicity.n_train"),
         ("risks.toxicity.name=other", "risks.toxicity.name"),
-        ("utility=null", "anchors.share"),
+        ("utility=null", "trainer.anchor_weight"),
         ("trainer.batch_size=1", "replay.ratio"),
         ("tokens=0", "tokens"),
         ("seed=-1", "seed"),
@@ -157,7 +157,7 @@ def test_settings_that_cannot_be_right_are_refused_by_their_place(override: str,
         ("trainer.dpo_step=1", "did you mean 'dpo_steps'?"),
         ("risks.toxicity.n_tests=1", "did you mean 'n_test'?"),
         ("lessons.toxicity.pairs.filters.margn=0", "did you mean 'margin'?"),
-        ("anchors.refusals.kind=recorded", "+anchors.refusals"),
+        ("utility.neutral.format=lines", "+utility.neutral"),
     ],
 )
 def test_an_override_of_no_key_gets_the_nearest_one(override: str, advice: str) -> None:

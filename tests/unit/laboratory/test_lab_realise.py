@@ -24,6 +24,7 @@ from compose.strategies.mean import Mean
 from compose.strategies.plan import Strategy
 from compose.strategies.sequential import Sequential
 from compose.strategies.stacked import Stacked
+from compose.training.anchors import Anchor, AnchorSet
 from compose.training.pairs import PairSet
 from compose.training.settings import TrainSettings
 from compose.training.stage import train_stage
@@ -40,9 +41,8 @@ def teaching(tiny: Base, make_pairs: Callable[..., PairSet]) -> Teaching:
     return Teaching(
         base=tiny,
         pairs={"tox": make_pairs("tox", 6), "bias": make_pairs("bias", 6)},
-        anchors=make_pairs("anchor", 3, rejected=False),
-        anchor_share=0.2,
-        settings=TrainSettings(sft_steps=1, dpo_steps=2, batch_size=2, snapshots=1),
+        anchors=AnchorSet((Anchor((11, 12), (13, 14)), Anchor((15,), (16, 17, 18)))),
+        settings=TrainSettings(sft_steps=1, dpo_steps=2, batch_size=2, anchor_weight=1.0, snapshots=1),
         start=fresh_starts(tiny, INITS, 0),
         starts={risk: {"text": init.text} for risk, init in INITS.items()},
         seed=0,

@@ -23,13 +23,11 @@ JOINT = TrainStage(risks=("tox", "bias"), tokens=8)
 MakePairs = Callable[..., PairSet]
 
 
-def rows_of(stage: TrainStage, make_pairs: MakePairs, *, share: float = 0.0, seed: int = 0) -> list[Pair]:
+def rows_of(stage: TrainStage, make_pairs: MakePairs, *, seed: int = 0) -> list[Pair]:
     return training_rows(
         stage,
         {"tox": make_pairs("tox", 10).pairs, "bias": make_pairs("bias", 10).pairs},
-        make_pairs("anchor", 5, rejected=False).pairs,
         settings_of(stage, SETTINGS),
-        anchor_share=share,
         seed=seed,
     )
 
@@ -71,12 +69,6 @@ def test_the_pad_control_has_as_many_rows_all_of_the_risk_itself(make_pairs: Mak
 def test_a_mixture_takes_the_risks_in_turn(make_pairs: MakePairs) -> None:
     rows = rows_of(JOINT, make_pairs)
     assert batches(rows) == [Counter(tox=2, bias=2)] * 12
-
-
-def test_anchors_come_on_top_in_their_share_and_evenly(make_pairs: MakePairs) -> None:
-    without, rows = rows_of(ONE, make_pairs), rows_of(ONE, make_pairs, share=0.25)
-    assert [pair for pair in rows if pair.risk != "anchor"] == without
-    assert batches(rows) == [Counter(tox=3, anchor=1)] * 8
 
 
 @pytest.mark.parametrize("stage", [ONE, REPLAY, JOINT])

@@ -1,4 +1,4 @@
-"""Making pairs: which completions meet, what is dropped and counted, and anchors."""
+"""Making pairs: which completions meet, what is dropped and counted."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,11 +13,10 @@ from compose.errors import Rejected
 from compose.evaluate.judges import Judge, Judged
 from compose.evaluate.prompts import Prompt, make_prompt, render
 from compose.training import build
-from compose.training.build import PairSettings, PairTask, build_anchor_pairs, build_pairs
+from compose.training.build import PairSettings, PairTask, build_pairs
 from compose.training.completions import Draw, Request, Response
 from compose.training.filters import Filters, FilterTable
 from compose.training.pairs import PairSet
-from compose.training.references import Recorded, ReferenceContext, make_reference
 from compose.training.sampling_cache import GenerationStore
 
 Say = Callable[..., None]
@@ -216,27 +215,3 @@ def test_pairs_follow_from_their_seed_and_cost_nothing_twice(tiny: Base, lengths
         digests[name] = build_pairs(tiny, Scripted("a"), task, loose, seed=seed, store=store).digest
         assert len(store) - before == (0 if name == "again" else 16)
     assert digests["first"] == digests["again"] != digests["other"]
-
-
-def test_anchors_prefer_the_models_own_answer_to_a_refusal(tiny: Base, lengths: Judge) -> None:
-    refusals = make_reference(Recorded(), ReferenceContext(base=tiny, judge=lengths))
-    anchors = build_anchor_pairs(tiny, [CHAT, OPEN], refusals, max_new_tokens=40)
-    chat, neutral = anchors.pairs
-    assert (chat.risk, neutral.risk) == ("anchor", "anchor")
-    assert tiny.tokenizer.decode(chat.rejected_ids, skip_special_tokens=True) == chat.rejected
-    assert chat.rejected == refusals.respond([CHAT], 1, Sampling(), 0)[0][0].text
-    assert (neutral.rejected_ids, neutral.rejected) == ((), "")
-    assert anchors.for_preference() == (chat,)
-    assert anchors.table == FilterTable(candidates=2, kept=2)
-    assert (chat.chosen_score, chat.rejected_score, chat.judge) == (None, None, "none")
-    assert chat.sampling.temperature == 0
-
-
-def test_anchors_without_refusals_for_requests_are_refused(tiny: Base) -> None:
-    with pytest.raises(Rejected, match="1 unanswered"):
-        build_anchor_pairs(tiny, [CHAT], Scripted(), max_new_tokens=5)
-
-
-def test_an_anchor_prompt_that_comes_twice_is_taken_once(tiny: Base) -> None:
-    anchors = build_anchor_pairs(tiny, [OPEN, OPEN], Scripted(), max_new_tokens=5)
-    assert anchors.table == FilterTable(candidates=2, duplicate=1, kept=1)
