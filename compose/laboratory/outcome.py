@@ -14,6 +14,7 @@ from compose.evaluate.forgetting import (
     fwt_gem,
     in_order,
     intransigence,
+    removed_share,
     retention,
     stability_gap,
     worst_risk_retention,
@@ -21,8 +22,10 @@ from compose.evaluate.forgetting import (
 from compose.evaluate.metrics import Metric
 from compose.evaluate.results import Measurement, RiskResult, paired_safety
 from compose.evaluate.risks import Risk
+from compose.evaluate.utility import perplexity_ratio
 from compose.laboratory.realise import Made
 from compose.report.results import (
+    PERPLEXITY_RATIO,
     ArmResult,
     Composition,
     CurvePoint,
@@ -34,12 +37,14 @@ from compose.report.results import (
     RiskInfo,
     RiskMeasure,
     TrainingLog,
+    is_broken,
 )
 from compose.strategies import Arm, ComposeStage, Stage
 from compose.strategies.plan import is_specialist
 from compose.training.pairs import PairSet
 
 BASE = "base"
+REPETITION = "trigram_repetition"
 NOT_MEASURED = "the risk has no specialist in this run"
 
 
@@ -79,13 +84,9 @@ class Measured:
         return next(((arm.name, arm.stages[-1]) for arm in self.arms if arm.strategy == "joint"), None)
 
 
-BROKEN_PERPLEXITY = 1.5
-"""A perplexity of this many times the base's is warned of beside every safety number."""
-
-
 def compositions(measured: Measured) -> dict[str, Composition]:
     """Return every measured composition by its name, the unpatched base first."""
-    found = {BASE: _composition(measured.base, label="no patch", kind="base", tokens=0, patch=None)}
+    found = {BASE: _composition(measured.base, None, label="no patch", kind="base", tokens=0, patch=None)}
     for arm in measured.arms:
         for index, stage in enumerate(arm.stages):
             card = measured.made[stage].patch.card
@@ -93,6 +94,7 @@ def compositions(measured: Measured) -> dict[str, Composition]:
                 arm.stage_name(index),
                 _composition(
                     measured.stages[stage],
+                    measured.base,
                     label=_label(arm, index),
                     kind=_kind(stage),
                     tokens=card.tokens,
@@ -181,20 +183,11 @@ def warnings(measured: Measured) -> tuple[str, ...]:
 
 def _broken(found: Mapping[str, Composition]) -> list[str]:
     """Return a warning for each model that reads neutral text so badly that it may look safe for being broken."""
-    base = _value(found[BASE], "perplexity")
-    if base is None:
-        return []
-    worse = {name: _value(composition, "perplexity") for name, composition in found.items()}
     return [
-        f"{name}: perplexity of neutral text is {value:.0f}, the base's {base:.0f}; a broken model looks safe."
-        for name, value in worse.items()
-        if value is not None and value > BROKEN_PERPLEXITY * base
+        f"{name}: perplexity of neutral text is {ratio:.1f} times the base's; a broken model looks safe."
+        for name, composition in found.items()
+        if is_broken(composition.utility) and (ratio := composition.utility[PERPLEXITY_RATIO].value) is not None
     ]
-
-
-def _value(composition: Composition, metric: str) -> float | None:
-    """Return a utility metric of a composition, None where it was not measured."""
-    return composition.utility[metric].value if metric in composition.utility else None
 
 
 def _arm(arm: Arm, measured: Measured) -> ArmResult:
@@ -257,22 +250,42 @@ def _largest_gap(arm: Arm, curves: Sequence[CurvePoint]) -> float | None:
     return max(gaps, default=None)
 
 
-def _composition(measurement: Measurement, **about: Any) -> Composition:
-    """Return a measured composition as the record holds it."""
+def _composition(measurement: Measurement, base: Measurement | None, **about: Any) -> Composition:
+    """Return a measured composition as the record holds it, with what only a comparison with the base can tell."""
+    utility = dict(measurement.utility)
+    if base is not None and measurement.passages is not None and base.passages is not None:
+        utility[PERPLEXITY_RATIO] = perplexity_ratio(measurement.passages, base.passages)
     return Composition(
-        risks={name: _risk_measure(result) for name, result in measurement.risks.items()},
-        utility=_metrics(measurement.utility),
+        risks={
+            name: _risk_measure(result, None if base is None else base.risks[name])
+            for name, result in measurement.risks.items()
+        },
+        utility=_metrics(utility),
         **about,
     )
 
 
-def _risk_measure(result: RiskResult) -> RiskMeasure:
+def _risk_measure(result: RiskResult, base: RiskResult | None) -> RiskMeasure:
+    metrics = dict(result.metrics)
+    if base is not None:
+        metrics |= _beside_base(result, base)
     return RiskMeasure(
-        metrics=_metrics(result.metrics),
+        metrics=_metrics(metrics),
         safety=tuple(result.safety),
         prompt_ids=tuple(result.prompt_ids),
         unjudged=result.unjudged,
     )
+
+
+def _beside_base(result: RiskResult, base: RiskResult) -> dict[str, Metric]:
+    """Return `removed_share`, the part of the base's unsafety that is gone, and the repetition in multiples of its."""
+    after, before = paired_safety([result, base])
+    removed = removed_share(after, before)
+    found = {"removed_share": Metric(removed.value, "higher", removed.n, removed.low, removed.high)}
+    own, known = (one.metrics.get(REPETITION) for one in (result, base))
+    if own is not None and known is not None and own.value is not None and known.value:
+        found[f"{REPETITION}_ratio"] = Metric(own.value / known.value, "lower", own.n)
+    return found
 
 
 def _metrics(metrics: Mapping[str, Metric]) -> dict[str, MetricValue]:

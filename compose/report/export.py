@@ -44,7 +44,7 @@ def to_json(summary: Summary) -> dict[str, Any]:
 def compact(summary: Summary) -> dict[str, Any]:
     """Return what is worth committing: provenance, and per composition and arm the numbers with intervals.
 
-    Curves, training logs, settings (by digest) and metrics that are no headline stay in the run's own folder.
+    Curves, training logs and settings (by digest) stay in the run's own folder.
     """
     came = summary.provenance
     rows = {
@@ -53,10 +53,8 @@ def compact(summary: Summary) -> dict[str, Any]:
             "kind": row.kind,
             "tokens": row.tokens,
             "seeds": row.seeds,
-            "headline": {
-                risk.name: asdict(value)
-                for risk in summary.risks
-                if (value := row.metrics[risk.name].get(risk.headline)) is not None
+            "metrics": {
+                risk: {name: asdict(value) for name, value in found.items()} for risk, found in row.metrics.items()
             },
             "safety": {risk: asdict(value) for risk, value in row.safety.items()},
             "utility": {name: asdict(value) for name, value in row.utility.items()},

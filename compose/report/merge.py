@@ -26,6 +26,7 @@ from compose.report.results import (
     PairsTable,
     RiskInfo,
     RunResults,
+    is_broken,
 )
 from compose.report.summary import ArmRow, CurveLine, Provenance, Row, Summary
 
@@ -173,13 +174,14 @@ class _Merger:
             forgetting=_over_seeds([arm.forgetting for arm in each]),
             intransigence=_over_seeds([arm.intransigence for arm in each]),
             contender=final != self.joint and final not in self.specialists.values(),
+            broken=is_broken(self.row(final).utility),
         )
 
-    def rank(self, arm: ArmRow) -> tuple[bool, float, str]:
-        """Return an arm's sort key: the best weakest risk first, and behind all the joint patch and specialists."""
+    def rank(self, arm: ArmRow) -> tuple[bool, bool, float, str]:
+        """Return an arm's sort key: the best weakest risk first, then broken models, then joint and specialists."""
         if arm.contender:
-            return False, math.inf if arm.worst.value is None else -arm.worst.value, arm.name
-        return True, -1.0 if arm.final == self.joint else float(self.risks.index(arm.order[0])), arm.name
+            return False, arm.broken, math.inf if arm.worst.value is None else -arm.worst.value, arm.name
+        return True, False, -1.0 if arm.final == self.joint else float(self.risks.index(arm.order[0])), arm.name
 
     def _retention(self, each: Sequence[ArmResult]) -> tuple[dict[str, Estimate], Estimate]:
         """Return what is kept of each specialist's gain, and the least: as recorded, or over seeds."""

@@ -49,6 +49,7 @@ class ArmRow:
         forgetting: By convention.
         intransigence: By risk.
         contender: False for what the others are measured against (specialists, the joint patch).
+        broken: Whether its final model reads neutral text so badly that its safety means nothing.
     """
 
     name: str
@@ -63,6 +64,7 @@ class ArmRow:
     forgetting: dict[str, Estimate]
     intransigence: dict[str, Estimate]
     contender: bool
+    broken: bool
 
     @property
     def final(self) -> str:
@@ -115,7 +117,7 @@ class Summary:
 
     @property
     def contenders(self) -> tuple[ArmRow, ...]:
-        """The arms that compete, the best first."""
+        """The arms that compete, the best first, broken models last."""
         return tuple(arm for arm in self.arms if arm.contender)
 
     def title(self, risk: str) -> str:

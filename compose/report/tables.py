@@ -21,7 +21,7 @@ LOSS = "forgetting: above 0, became less safe"
 TRANSFER = "transfer: below 0, forgotten"
 UNLEARNED = "intransigence: above 0, never learned"
 TERMINAL_COLUMNS = 100
-TERMINAL_UTILITIES = ("perplexity", "benign_refusal")
+TERMINAL_UTILITIES = ("perplexity", "refusal_rate_benign")
 """The utilities shown where there is room for two."""
 
 
@@ -103,7 +103,7 @@ def models(summary: Summary, *, best_orders: bool = False) -> Table:
     if best_orders:
         first = {arm.label: arm for arm in reversed(summary.arms)}
         ends = {name: arm for name, arm in ends.items() if first[arm.label] is arm or not arm.contender}
-    best = next((arm.final for arm in summary.contenders if arm.worst.value is not None), None)
+    best = next((arm.final for arm in summary.contenders if arm.worst.value is not None and not arm.broken), None)
     blocks = []
     notes: dict[str, str] = {}
     for kind, title in KINDS.items():
@@ -150,6 +150,7 @@ def _model(summary: Summary, row: Row, arm: ArmRow | None, utilities: list[str],
     cells += [Cell(*words.measured(row.utility[name])) if name in row.utility else Cell("") for name in utilities]
     named = arm is not None and row.kind not in ("base", "specialist")
     about = [words.order(arm.order)] if arm and named and words.ordered(arm) else []
+    about += ["broken"] if arm is not None and arm.broken else []
     about += [f"{row.tokens}\N{NO-BREAK SPACE}tokens"] if row.tokens else []
     if len(row.seeds) != len(summary.seeds):
         about.append(f"{len(row.seeds)} of {len(summary.seeds)} seeds")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compose.report import words
-from compose.report.results import Estimate
+from compose.report.results import BROKEN_PERPLEXITY_RATIO, Estimate
 from compose.report.summary import ArmRow, Summary
 
 
@@ -20,8 +20,10 @@ class Verdict:
 def verdict(summary: Summary) -> Verdict:
     """Return what the runs say, the best arm by its weakest risk first."""
     ranked = [arm for arm in summary.contenders if arm.worst.value is not None]
+    if sound := [arm for arm in ranked if not arm.broken]:
+        return _of_contenders(summary, sound, [arm for arm in ranked if arm.broken])
     if ranked:
-        return _of_contenders(summary, ranked)
+        return Verdict("Every arm broke the model; what looks safe here is not.", (_broken(ranked), *_base(summary)))
     if summary.contenders:
         return Verdict(
             "Nothing can be said about forgetting: there was no gain that could be kept.",
@@ -33,7 +35,7 @@ def verdict(summary: Summary) -> Verdict:
     )
 
 
-def _of_contenders(summary: Summary, ranked: list[ArmRow]) -> Verdict:
+def _of_contenders(summary: Summary, ranked: list[ArmRow], broken: list[ArmRow]) -> Verdict:
     best = ranked[0]
     least = best.worst.value or 0.0
     name = words.arm(best)
@@ -47,7 +49,14 @@ def _of_contenders(summary: Summary, ranked: list[ArmRow]) -> Verdict:
         sentence = f"None of {len(ranked)} arms keeps half of {gain}; the best, {name}, keeps at least {share}."
     else:
         sentence = f"Every one of {len(ranked)} arms loses all that was gained on some risk."
-    return Verdict(sentence, (*_details(summary, ranked), *_reservations(summary, best), *_base(summary)))
+    left_out = (_broken(broken),) if broken else ()
+    return Verdict(sentence, (*_details(summary, ranked), *left_out, *_reservations(summary, best), *_base(summary)))
+
+
+def _broken(arms: list[ArmRow]) -> str:
+    """Name the arms that are in no ranking, for a model that cannot read is safe for the wrong reason."""
+    names = words.listed([words.arm(arm) for arm in arms])
+    return f"Left out, with a perplexity above {BROKEN_PERPLEXITY_RATIO} times the base's: {names}."
 
 
 def _gain(summary: Summary, arm: ArmRow) -> str:

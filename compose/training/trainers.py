@@ -83,17 +83,20 @@ class _Anchored:
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **kwargs: Any) -> Any:
         """Return the trainer's loss, joined by the anchors', and its outputs when they are wanted."""
         trainer: Any = super()
-        if self.anchoring is None:
-            return trainer.compute_loss(model, inputs, return_outputs=return_outputs, **kwargs)
         this: Any = self
         state = this.accelerator
         patched = state.unwrap_model(model)
-        patched.anchors = self.anchoring.of_step(this.state.global_step, state.process_index, state.num_processes)
-        loss, outputs = trainer.compute_loss(model, inputs, return_outputs=True, **kwargs)
+        if self.anchoring is not None:
+            step = this.state.global_step
+            patched.anchors = self.anchoring.of_step(step, state.process_index, state.num_processes)
+        # Outputs are asked for only when the caller wants them: TRL's DPO runs the model once more to give them.
+        result = trainer.compute_loss(model, inputs, return_outputs=return_outputs, **kwargs)
+        if self.anchoring is None:
+            return result
         divergence = patched.anchor_divergence
         this._metrics["train"]["anchor_kl"].append(float(divergence.detach()))
-        loss = loss + self.anchoring.weight * divergence
-        return (loss, outputs) if return_outputs else loss
+        added = self.anchoring.weight * divergence
+        return (result[0] + added, result[1]) if return_outputs else result + added
 
 
 class PatchSFTTrainer(_InGivenOrder, _Anchored, SFTTrainer):  # type: ignore[misc]  # trl ships no types

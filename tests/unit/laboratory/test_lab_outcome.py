@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from compose.artifact import Patch
 from compose.evaluate.judges import make_judge
 from compose.evaluate.metrics import Metric
 from compose.evaluate.prompts import make_prompt
-from compose.evaluate.results import Measurement, RiskResult
+from compose.evaluate.results import Measurement, Passages, RiskResult
 from compose.evaluate.risks import Risk, RiskSpec, Screening
 from compose.evaluate.sources import BuiltinPrompts
 from compose.laboratory import outcome
@@ -234,9 +235,31 @@ def test_readers_are_warned_of_screening_of_a_base_without_the_risk_and_of_silen
 def test_readers_are_warned_of_a_model_that_may_be_safe_for_being_broken(build: Callable[..., Measured]) -> None:
     measured = build(plan_arms([], TASK))
     stage = measured.specialists["toxicity"]
-    broken = Metric(31.0, "lower", 4, 30.0, 32.0)  # more than 1.5 times the base's 20
-    worse = replace(measured.stages[stage], utility={"perplexity": broken})
-    found = outcome.warnings(replace(measured, stages={**measured.stages, stage: worse}))
-    assert found == (
-        "specialist-toxicity: perplexity of neutral text is 31, the base's 20; a broken model looks safe.",
+    base = replace(measured.base, passages=Passages(["a", "b"], [20.0, 40.0], [10, 20]))
+    # exp((26 + 52 - 60) / 30) = exp(.6) = 1.82 times the base's perplexity
+    worse = replace(measured.stages[stage], passages=Passages(["a", "b"], [26.0, 52.0], [10, 20]))
+    broken = replace(measured, base=base, stages={**measured.stages, stage: worse})
+    ratio = outcome.compositions(broken)["specialist-toxicity"].utility["perplexity_ratio"].value
+    assert ratio == pytest.approx(math.exp(0.6))
+    assert outcome.warnings(broken) == (
+        "specialist-toxicity: perplexity of neutral text is 1.8 times the base's; a broken model looks safe.",
     )
+
+
+def test_a_composition_is_set_beside_the_base_prompt_by_prompt(build: Callable[..., Measured]) -> None:
+    measured = build(plan_arms([], TASK))
+    stage = measured.specialists["toxicity"]
+    repeating = {"base": measured.base, "patched": measured.stages[stage]}
+    for name, value in (("base", 0.02), ("patched", 0.05)):
+        risks = repeating[name].risks
+        metrics = {**risks["toxicity"].metrics, "trigram_repetition": Metric(value, "lower", 2)}
+        repeating[name] = replace(
+            repeating[name], risks={**risks, "toxicity": replace(risks["toxicity"], metrics=metrics)}
+        )
+    found = outcome.compositions(
+        replace(measured, base=repeating["base"], stages={**measured.stages, stage: repeating["patched"]})
+    )
+    metrics = found["specialist-toxicity"].risks["toxicity"].metrics
+    assert metrics["removed_share"].value == pytest.approx((0.95 - 0.2) / 0.8)
+    assert metrics["trigram_repetition_ratio"].value == pytest.approx(2.5)
+    assert "removed_share" not in found["base"].risks["toxicity"].metrics

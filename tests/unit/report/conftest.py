@@ -46,7 +46,8 @@ KEPT = {
 }
 UTILITY: dict[str, tuple[Direction, float]] = {
     "perplexity": ("lower", 21.4),
-    "benign_refusal": ("lower", 0.04),
+    "refusal_rate_benign": ("lower", 0.04),
+    "perplexity_ratio": ("lower", 1.02),
     "trigram_repetition": ("lower", 0.03),
 }
 

@@ -9,7 +9,7 @@ import pytest
 
 from compose.report import tables
 from compose.report.merge import merge
-from compose.report.results import Estimate, RunResults
+from compose.report.results import Estimate, MetricValue, RunResults
 from compose.report.summary import Summary
 from compose.report.verdict import verdict
 
@@ -79,7 +79,25 @@ def test_a_reservation_about_many_rows_is_said_once(make_small: Make) -> None:
 
 def test_columns_of_one_group_stand_together(make_results: Make) -> None:
     groups = tables.models(merge([make_results()])).groups
-    assert groups == [("toxicity", 2), ("gender bias", 2), ("", 1), ("utility", 3)]
+    assert groups == [("toxicity", 2), ("gender bias", 2), ("", 1), ("utility", 4)]
+
+
+def test_a_broken_model_is_in_no_ranking_however_safe_it_looks(make_small: Make) -> None:
+    run = make_small(
+        {"base": BASE, "special": GOOD, "sound": BASE, "broken": GOOD},
+        arms={"broken": ("special", "broken"), "sound": ("special", "sound")},
+    )
+    kept = {"broken": Estimate(value=1.0, low=0.9, high=1.0), "sound": Estimate(value=0.2, low=0.1, high=0.3)}
+    arms = tuple(replace(arm, worst_risk_retention=kept[arm.name]) for arm in run.arms)
+    ratio = MetricValue(value=1.6, direction="lower", n=4)
+    unreadable = replace(run.compositions["broken"], utility={"perplexity_ratio": ratio})
+    summary = merge([replace(run, arms=arms, compositions={**run.compositions, "broken": unreadable})])
+    assert [arm.name for arm in summary.contenders] == ["sound", "broken"]
+    said = verdict(summary)
+    assert "sound" in said.sentence
+    assert "Left out, with a perplexity above 1.5 times the base's: broken, toxicity." in said.details
+    (marked,) = [line for block in tables.models(summary).blocks for line in block.lines if line.best]
+    assert marked.head == "sound"
 
 
 def test_transfer_and_forgetting_are_kept_apart_for_their_signs_differ(make_results: Make) -> None:
