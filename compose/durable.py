@@ -24,6 +24,8 @@ from compose.errors import Rejected
 
 TEMPORARY_PREFIX = ".compose-tmp-"
 """Temporaries are called `.compose-tmp-<host>-<process>-<random>`, so that one can see whose they are."""
+_FULL_DISK_SIGNS = ("os error 28", "os error 122", "PytorchStreamWriter failed")
+"""In what words safetensors (ENOSPC, EDQUOT) and torch.save say that a file could not be written."""
 STALE_AFTER_S = 24 * 3600.0
 """Where the owner cannot be asked (another host on a shared disk), a temporary this old has been given up."""
 
@@ -192,14 +194,7 @@ def refused_by_disk(path: Path, *, permissions: bool = True) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Rejected(
-                "disk-full",
-                subject=str(path),
-                expected="room on the disk for what is written here",
-                got=f"{error.strerror} ({_free_space(path)})",
-                fix="free some space, or choose another place (COMPOSE_CACHE for caches), and run the same "
-                "command again: what was finished is kept",
-            ) from error
+            raise _disk_full(path, str(error.strerror)) from error
         if error.errno in forbidden:
             raise Rejected(
                 "read-only",
@@ -209,6 +204,24 @@ def refused_by_disk(path: Path, *, permissions: bool = True) -> Iterator[None]:
                 fix="choose another place (COMPOSE_CACHE for caches), or get the right to write here",
             ) from error
         raise
+    except Exception as error:
+        # safetensors and torch.save report a full disk in words of their own, as exceptions of their own.
+        said = str(error)
+        if not any(sign in said for sign in _FULL_DISK_SIGNS):
+            raise
+        raise _disk_full(path, said.splitlines()[0]) from error
+
+
+def _disk_full(path: Path, got: str) -> Rejected:
+    """Return the error about a disk, or a quota, without room."""
+    return Rejected(
+        "disk-full",
+        subject=str(path),
+        expected="room on the disk for what is written here",
+        got=f"{got} ({_free_space(path)})",
+        fix="free some space, or choose another place (COMPOSE_CACHE for caches), and run the same "
+        "command again: what was finished is kept",
+    )
 
 
 def _rename_folder(temporary: Path, path: Path, *, replace: bool) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from compose import durable
 from compose.assets.gguf_header import read_metadata
 from compose.assets.quiet import quiet_transformers
-from compose.errors import Rejected
 from compose.progress import bar
 
 CONVERTER_VERSION = 1
@@ -62,7 +60,8 @@ def convert_into(gguf_file: Path, folder: Path) -> None:
         model = AutoModelForCausalLM.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name, dtype=torch.float32)
         _forget_quantisation(model)
         steps.update(1)
-        _save(model, folder)
+        with durable.refused_by_disk(folder.parent):
+            model.save_pretrained(folder, safe_serialization=True)
         steps.update(1)
 
 
@@ -72,19 +71,3 @@ def _forget_quantisation(model: PreTrainedModel) -> None:
         setattr(model, attribute, plain)
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-
-
-def _save(model: PreTrainedModel, folder: Path) -> None:
-    """Save the model; a full disk, which safetensors reports in words of its own, becomes our error."""
-    try:
-        model.save_pretrained(folder, safe_serialization=True)
-    except SafetensorError as error:
-        if "os error 28" not in str(error) and "os error 122" not in str(error):
-            raise
-        raise Rejected(
-            "disk-full",
-            subject=str(folder.parent),
-            expected=f"room for {model.num_parameters() * 4 / 1e6:.0f} MB of weights",
-            got=str(error),
-            fix="free some space, or set COMPOSE_CACHE to a folder on a larger disk, and run this again",
-        ) from error

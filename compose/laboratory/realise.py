@@ -62,7 +62,7 @@ class Teaching:
             "arithmetic": arithmetic(self.base),
             "pairs": {risk: pairs.digest for risk, pairs in self.pairs.items()},
             "anchors": self.anchors.digest if self.anchors else None,
-            "training": deciding(self.settings),
+            "training": self.settings.deciding(),
             "starts": dict(self.starts),
             "seed": self.seed,
         }
@@ -184,6 +184,7 @@ class Realiser:
             frozen=frozen,
             folder=self.shelf.work(key),
             anchors=teaching.anchors.anchors if teaching.anchors else (),
+            references=self.shelf.references,
             on_step=on_step,
         )
         patch = new_patch(result.prefix, self._draft(stage, settings, named, info, result))
@@ -259,13 +260,6 @@ def base_reference(base: Base) -> BaseRef:
         layers=config.num_hidden_layers,
         heads=config.num_attention_heads,
     )
-
-
-def deciding(settings: TrainSettings) -> dict[str, Any]:
-    """Return the training settings that decide the result: how often it is checkpointed does not."""
-    values = asdict(settings)
-    del values["checkpoint_every"]
-    return values
 
 
 def _work(settings: TrainSettings) -> int:

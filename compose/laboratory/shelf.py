@@ -55,6 +55,11 @@ class Shelf:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @property
+    def references(self) -> Path:
+        """Return the folder of scores under DPO's references, which all stages share."""
+        return self.folder / "references"
+
     def get(self, key: str) -> Trained | None:
         """Return the stage of a key; None when it is not there, or is damaged and must be trained again."""
         place = self.folder / key

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from dataclasses import asdict
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -67,6 +68,12 @@ class TrainSettings:
         if phase not in self.phases:
             return 0
         return self.sft_steps if phase == "sft" else self.dpo_steps
+
+    def deciding(self) -> dict[str, Any]:
+        """Return the settings that decide the result: how often it is checkpointed does not."""
+        values = asdict(self)
+        del values["checkpoint_every"]
+        return values
 
     @property
     def pairs_needed(self) -> int:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from accelerate import PartialState
 from jaxtyping import Float
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
@@ -21,13 +23,11 @@ from transformers import PrinterCallback
 from compose import durable
 from compose.base import Base
 from compose.digest import of_bytes, of_json
-from compose.engine.layout import Tree
-from compose.engine.score import tree_logits
-from compose.engine.sharing import prefix_cache
 from compose.errors import Rejected
 from compose.training.anchors import Anchor
 from compose.training.model import SharedPrefixModel
 from compose.training.pairs import Pair
+from compose.training.reference_scores import reference_scores
 from compose.training.settings import TrainSettings
 from compose.training.trainers import (
     Anchoring,
@@ -71,6 +71,7 @@ class _Stage:
     frozen_tokens: int
     on_step: OnStep | None
     anchors: Sequence[Anchor]
+    references: Path
     log: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -84,6 +85,7 @@ def train_stage(
     folder: Path,
     frozen: Prefix | None = None,
     anchors: Sequence[Anchor] = (),
+    references: Path | None = None,
     on_step: OnStep | None = None,
 ) -> StageResult:
     """Return `start` trained on `pairs`, taken in the given order and again from the first when they run out.
@@ -97,16 +99,19 @@ def train_stage(
         folder: Where checkpoints, snapshots and results are kept; calling again with the same folder resumes.
         frozen: Earlier segments [frozen_tokens, dim] that stay as they are, in front of `start`.
         anchors: Texts on which to stay near the base; they count when `settings.anchor_weight` is above 0.
+        references: Where scores under DPO's reference are kept for every stage; None keeps them in `folder`.
         on_step: Called after every step with the phase and the number of steps it has done.
 
     Raises:
         Rejected: When no pair can be used, or training has diverged.
     """
     _check_device(base)
+    _clear_if_damaged(folder)
     folder.mkdir(parents=True, exist_ok=True)
     front = torch.zeros(0, start.shape[1]) if frozen is None else frozen.float().cpu()
     whole = torch.cat([front, start.float().cpu()])
-    stage = _Stage(base, settings, seed, folder, front.shape[0], on_step, anchors)
+    kept = references or folder / "references"
+    stage = _Stage(base, settings, seed, folder, front.shape[0], on_step, anchors, kept)
     _claim(stage, whole, pairs)
     after_sft = _phase(stage, "sft", whole, pairs, reference=None) if settings.steps_of("sft") else whole
     prefix = after_sft
@@ -129,6 +134,30 @@ def _check_device(base: Base) -> None:
         )
 
 
+def _clear_if_damaged(folder: Path) -> None:
+    """Empty a stage's folder in which a file cannot be read: the stage then starts anew instead of ending in it."""
+    files = [*folder.glob("*.json"), *folder.glob("*.safetensors")]
+    damaged = [path.name for path in files if not _parses(path)]
+    if damaged and PartialState().is_main_process:
+        print(
+            f"{folder}: {', '.join(sorted(damaged))} is damaged; the stage is trained from its start", file=sys.stderr
+        )
+        shutil.rmtree(folder)
+    PartialState().wait_for_everyone()
+
+
+def _parses(path: Path) -> bool:
+    """Return whether a file is there and is whole JSON, or whole tensors."""
+    try:
+        if path.suffix == ".json":
+            json.loads(path.read_bytes())
+        else:
+            load_tensors(path.read_bytes())
+    except (OSError, ValueError, SafetensorError):
+        return False
+    return True
+
+
 def _claim(stage: _Stage, whole: Prefix, pairs: Sequence[Pair]) -> None:
     """Write down what the folder's stage is, or refuse a folder that holds another one's work.
 
@@ -141,7 +170,7 @@ def _claim(stage: _Stage, whole: Prefix, pairs: Sequence[Pair]) -> None:
         "frozen": stage.frozen_tokens,
         "pairs": [[list(p.prompt_ids), list(p.chosen_ids), list(p.rejected_ids)] for p in pairs],
         "anchors": [[list(one.prompt_ids), list(one.text_ids)] for one in stage.anchors],
-        "settings": asdict(stage.settings),
+        "settings": stage.settings.deciding(),
         "seed": stage.seed,
     }
     path, claim = stage.folder / "stage.json", of_json(inputs)
@@ -199,11 +228,11 @@ def _phase(stage: _Stage, phase: Phase, start: Prefix, pairs: Sequence[Pair], re
 def _newest_checkpoint(folder: Path) -> str | None:
     """Return the newest checkpoint that was written whole, and remove those that were not.
 
-    The trainer writes into the checkpoint's own folder and its state last: a folder without it was cut short.
+    The trainer writes into the checkpoint's own folder and its state last: a folder without a whole one was cut short.
     """
     by_step = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
     for path in by_step:
-        if (path / "trainer_state.json").exists():
+        if _parses(path / "trainer_state.json"):
             return str(path)
         if PartialState().is_main_process:
             shutil.rmtree(path)
@@ -229,7 +258,7 @@ def _trainer(
     if phase == "sft":
         config = sft_config(stage.settings, stage.seed, folder, device)
         return PatchSFTTrainer(model, config, train_dataset=sft_dataset(pairs), processing_class=stage.base.tokenizer)
-    scores = _cached_reference(stage, pairs, reference)
+    scores = reference_scores(stage.base, reference, pairs, stage.references)
     return PatchDPOTrainer(
         model,
         dpo_config(stage.settings, stage.seed, folder, device),
@@ -250,39 +279,6 @@ def _in_order(pairs: Sequence[Pair], n_wanted: int, *, needs_rejected: bool) -> 
             fix="loosen the pair filters (margin, winner), add prompts, or take more samples a prompt",
         )
     return [usable[i % len(usable)] for i in range(n_wanted)]
-
-
-def _cached_reference(stage: _Stage, pairs: Sequence[Pair], reference: Prefix | None) -> list[tuple[float, float]]:
-    """Return the reference's scores, computed once a stage."""
-    path = stage.folder / "reference_logprobs.json"
-    if path.exists():
-        stored: list[list[float]] = json.loads(path.read_bytes())
-        if len(stored) == len(pairs):
-            return [(chosen, rejected) for chosen, rejected in stored]
-    scores = reference_logprobs(stage.base, reference, pairs)
-    durable.write_json(path, [list(pair) for pair in scores])
-    return scores
-
-
-@torch.no_grad()
-def reference_logprobs(
-    base: Base, reference: Prefix | None, pairs: Sequence[Pair], batch_size: int = 8
-) -> list[tuple[float, float]]:
-    """Return the summed log-probability of each pair's chosen and rejected completion behind `reference`.
-
-    A pair that occurs several times is scored once.
-    """
-    cache = prefix_cache(base.model, [reference])
-    unique = list(dict.fromkeys((p.prompt_ids, p.chosen_ids, p.rejected_ids) for p in pairs))
-    sums: dict[tuple[tuple[int, ...], ...], tuple[float, float]] = {}
-    for start in range(0, len(unique), batch_size):
-        batch = unique[start : start + batch_size]
-        trees = [Tree(prompt, (chosen, rejected)) for prompt, chosen, rejected in batch]
-        logits, layout = tree_logits(base.model, cache, trees)
-        logprobs = logits.float().log_softmax(-1).gather(-1, layout.targets[:, None]).squeeze(-1)
-        totals = [float(piece.sum()) for piece in logprobs.split(list(layout.lengths))]
-        sums.update(zip(batch, zip(totals[::2], totals[1::2], strict=True), strict=True))
-    return [sums[(p.prompt_ids, p.chosen_ids, p.rejected_ids)] for p in pairs]
 
 
 def _after_step(stage: _Stage, phase: Phase, step: int, model: SharedPrefixModel) -> None:

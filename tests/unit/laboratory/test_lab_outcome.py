@@ -259,7 +259,7 @@ def test_a_composition_is_set_beside_the_base_prompt_by_prompt(build: Callable[.
     found = outcome.compositions(
         replace(measured, base=repeating["base"], stages={**measured.stages, stage: repeating["patched"]})
     )
-    metrics = found["specialist-toxicity"].risks["toxicity"].metrics
-    assert metrics["removed_share"].value == pytest.approx((0.95 - 0.2) / 0.8)
-    assert metrics["trigram_repetition_ratio"].value == pytest.approx(2.5)
+    beside = found["specialist-toxicity"].risks["toxicity"].metrics
+    assert beside["removed_share"].value == pytest.approx((0.95 - 0.2) / 0.8)
+    assert beside["trigram_repetition_ratio"].value == pytest.approx(2.5)
     assert "removed_share" not in found["base"].risks["toxicity"].metrics

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from trl import DPOConfig, SFTConfig
 
@@ -15,8 +16,9 @@ from compose.base import Base
 from compose.engine import Sampling, ScoreRow, completion_logprobs, prefix_cache
 from compose.errors import Rejected
 from compose.training.pairs import Pair
+from compose.training.reference_scores import reference_logprobs, reference_scores
 from compose.training.settings import TrainSettings
-from compose.training.stage import reference_logprobs, train_stage
+from compose.training.stage import train_stage
 from compose.training.trainers import refuse_unsafe
 
 SETTINGS = TrainSettings(sft_steps=3, dpo_steps=3, batch_size=4, checkpoint_every=1, snapshots=2)
@@ -111,18 +113,87 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(tiny: Base, start: Tenso
     torch.testing.assert_close(resumed.prefix, whole.prefix, rtol=1e-5, atol=1e-7)
 
 
+def interrupted(base: Base, start: Tensor, folder: Path) -> None:
+    """Leave a stage as Ctrl-C after its second DPO step leaves it."""
+
+    def stop(phase: str, step: int) -> None:
+        if (phase, step) == ("dpo", 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_stage(base, start, PAIRS, SETTINGS, seed=0, folder=folder, on_step=stop)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "stage.json",
+        "sft_log.json",
+        "sft.safetensors",
+        "snapshot-00002.safetensors",
+        "references/*.json",
+        "dpo_checkpoints/checkpoint-1/trainer_state.json",
+    ],
+)
+def test_a_damaged_file_costs_time_and_nothing_else(tiny: Base, start: Tensor, tmp_path: Path, name: str) -> None:
+    whole = train_stage(tiny, start, PAIRS, SETTINGS, seed=0, folder=tmp_path / "whole")
+    interrupted(tiny, start, tmp_path / "cut")
+    (damaged,) = (tmp_path / "cut").glob(name)
+    damaged.write_bytes(damaged.read_bytes()[:9])
+    resumed = train_stage(tiny, start, PAIRS, SETTINGS, seed=0, folder=tmp_path / "cut")
+    torch.testing.assert_close(resumed.prefix, whole.prefix, rtol=1e-5, atol=1e-7)
+    assert sorted(resumed.snapshots) == sorted(whole.snapshots)
+
+
+def test_an_interrupted_stage_goes_on_under_another_checkpoint_interval(
+    tiny: Base, start: Tensor, tmp_path: Path
+) -> None:
+    interrupted(tiny, start, tmp_path)
+    steps: list[tuple[str, int]] = []
+    train_stage(
+        tiny,
+        start,
+        PAIRS,
+        dataclasses.replace(SETTINGS, checkpoint_every=2),
+        seed=0,
+        folder=tmp_path,
+        on_step=lambda phase, step: steps.append((phase, step)),
+    )
+    assert steps[0][0] == "dpo"
+
+
+def test_what_one_stage_scored_under_its_reference_no_other_scores_again(
+    tiny: Base, start: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = reference_scores(tiny, None, PAIRS, tmp_path)
+    assert first == reference_logprobs(tiny, None, PAIRS)
+    monkeypatch.setattr("compose.training.reference_scores.tree_logits", None)  # scoring anew would call it
+    assert reference_scores(tiny, None, [PAIRS[2], PAIRS[0]], tmp_path) == [first[2], first[0]]
+    with pytest.raises(TypeError):
+        reference_scores(tiny, start, PAIRS, tmp_path)
+
+
 def test_a_folder_of_another_stage_is_refused(tiny: Base, start: Tensor, tmp_path: Path) -> None:
     train_stage(tiny, start, PAIRS, SETTINGS, seed=0, folder=tmp_path)
     with pytest.raises(Rejected, match="already-exists"):
         train_stage(tiny, start * 2, PAIRS, SETTINGS, seed=0, folder=tmp_path)
 
 
-@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT], ids=["disk full", "quota"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "no room"),
+        OSError(errno.EDQUOT, "no room"),
+        SafetensorError("I/O error: No space left on device (os error 28)"),
+        RuntimeError("[enforce fail at inline_container.cc:668] . PytorchStreamWriter failed writing file data/0"),
+    ],
+    ids=["disk full", "quota", "safetensors", "torch.save"],
+)
 def test_a_full_disk_while_training_is_said_in_plain_words(
-    tiny: Base, start: Tensor, tmp_path: Path, error: int
+    tiny: Base, start: Tensor, tmp_path: Path, error: Exception
 ) -> None:
     def fill(phase: str, step: int) -> None:
-        raise OSError(error, "no room")
+        raise error
 
     with pytest.raises(Rejected, match="disk-full"):
         train_stage(tiny, start, PAIRS, SETTINGS, seed=0, folder=tmp_path, on_step=fill)
