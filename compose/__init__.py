@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from compose.algebra.mean import mean
     from compose.algebra.slice import slice as slice_
     from compose.algebra.sum import sum as sum_
-    from compose.artifact import Patch
+    from compose.artifact import Patch, adopt
     from compose.artifact import load as load_patch
     from compose.artifact import save as save_patch
     from compose.base import Base, load_base
@@ -30,6 +30,7 @@ __all__ = [
     "Rejected",
     "Sampling",
     "__version__",
+    "adopt",
     "concat",
     "load_base",
     "load_patch",
@@ -45,6 +46,7 @@ _HOMES: dict[str, tuple[str, str]] = {
     "PatchedModel": ("compose.engine.patched", "PatchedModel"),
     "Rejected": ("compose.errors", "Rejected"),
     "Sampling": ("compose.engine", "Sampling"),
+    "adopt": ("compose.artifact", "adopt"),
     "concat": ("compose.algebra", "concat"),
     "load_base": ("compose.base", "load_base"),
     "load_patch": ("compose.artifact", "load"),

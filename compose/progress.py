@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sized
 from typing import Any, TypeAlias, TypeVar
 
 from tqdm import tqdm
@@ -63,13 +62,3 @@ def bar(total: float | None, label: str, unit: str = "it", *, quiet: bool = Fals
         maxinterval=PLAIN_INTERVAL_S,
         bar_format="{desc}: {n_fmt}/{total_fmt} {unit}, {elapsed} elapsed, {remaining} left, {rate_fmt}",
     )
-
-
-def track(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
-    """Yield the items while a bar counts them; `total` is asked of `items` when it is not given."""
-    if total is None and isinstance(items, Sized):
-        total = len(items)
-    with bar(total, label) as progress:
-        for item in items:
-            yield item
-            progress.update(1)

@@ -27,11 +27,13 @@ if TYPE_CHECKING:  # its import takes torch with it
 
 Record = TypeVar("Record")
 
-PLACES = ("runs", "device", "tracking")
+PLACES = ("runs", "tracking")
 """Top-level settings that say where and how a run is kept or shown, and nothing about its result."""
 INSTALL_LAUNCHER = "install it: `make launchers`, or pip install 'compose[launchers,submitit]'"
 MISSING = "???"
 SHOWN_CHARACTERS = 60
+RESULTS_MADE_BY = 2
+"""Raised when a change of the code makes the same settings give other results: no old run is then shown as theirs."""
 RUN_KEY_DIGITS = 16
 
 
@@ -59,7 +61,7 @@ def run_key(values: Mapping[str, Any]) -> str:
     """Return the name of a run's folder: a digest of every setting that can change the result, seed too."""
     deciding = {key: value for key, value in values.items() if key not in PLACES}
     # Through JSON with NaN allowed: the settings are not validated yet, and a wrong value must not end here.
-    text = json.dumps(deciding, sort_keys=True, default=str)
+    text = json.dumps([RESULTS_MADE_BY, deciding], sort_keys=True, default=str)
     return of_json(text).removeprefix("sha256:")[:RUN_KEY_DIGITS]
 
 

@@ -223,9 +223,8 @@ class WandbTracker:
 class _Guarded:
     """A tracker whose failures become one warning; after the first it is silent."""
 
-    def __init__(self, inner: Tracker, failures: tuple[type[Exception], ...]) -> None:
+    def __init__(self, inner: Tracker) -> None:
         self._inner = inner
-        self._failures = failures
 
     def start(self, name: str, group: str, config: Mapping[str, Any]) -> None:
         """Begin a run, if possible."""
@@ -254,7 +253,7 @@ class _Guarded:
     def _try(self, act: Callable[[], None]) -> None:
         try:
             act()
-        except self._failures as error:
+        except Exception as error:  # whatever a tracker's service, threads and sockets raise, a run outlives it
             log.warning("tracking failed and is off for the rest of this run: %s: %s", type(error).__name__, error)
             failed, self._inner = self._inner, NullTracker()
             self._close(failed)
@@ -263,7 +262,7 @@ class _Guarded:
         """End the failed run all the same, so that a later one in this process does not join it."""
         try:
             failed.finish()
-        except self._failures:
+        except Exception:
             log.debug("the failed run could not be ended", exc_info=True)
 
 
@@ -279,11 +278,7 @@ def make_tracker(settings: TrackSettings, folder: Path) -> Tracker:
     if importlib.util.find_spec("wandb") is None:
         log.warning("wandb is not installed: the run is not tracked (pip install wandb, or tracking=off)")
         return NullTracker()
-    import wandb
-
-    # What wandb was written to raise, and what its service's sockets, files and threads do when they fail.
-    failures = (wandb.Error, OSError, EOFError, RuntimeError, ValueError, TypeError, AttributeError)
-    return _Guarded(WandbTracker(settings, folder), failures)
+    return _Guarded(WandbTracker(settings, folder))
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """What do the runs of several seeds say together? One report, and a summary small enough to commit.
 
-    python -m experiments.summarise runs/two_risk/* --json experiments/results/two_risk.json
+    python -m experiments.summarise runs/two_risk --json experiments/results/two_risk.json
 
-A run folder is one that holds a results.json; a folder of run folders stands for all of them.
+A run folder is one that holds a results.json; a folder of run folders stands for all finished ones in it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from compose import durable
 from compose.errors import Rejected, machine_refused
+from compose.laboratory.folders import CONFIG
 from compose.report import build
 from compose.report.export import compact
 from compose.report.merge import merge
@@ -49,9 +50,9 @@ def _runs(folder: Path) -> list[Path]:
     """Return the run folders that a folder stands for; itself when it holds none, for the reader to refuse."""
     if (folder / RESULTS_FILE).is_file() or not folder.is_dir():
         return [folder]
-    # A report has a results.json of its own, the merged one.
+    # A report of several runs has a results.json of its own and no configuration.
     inside = (path.parent for path in sorted(folder.glob(f"*/{RESULTS_FILE}")))
-    return [run for run in inside if not (run / "report.html").is_file()] or [folder]
+    return [run for run in inside if (run / CONFIG).is_file()] or [folder]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Return 0 once the concatenation is saved."""
     from compose.algebra import concat
 
-    return composition.write_result(concat(*composition.load_parts(arguments)), arguments)
+    return composition.run(arguments, lambda parts: concat(*parts))
 
 
 VERB = Verb("put patches one behind the other", composition.add_arguments, run)

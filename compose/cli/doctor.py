@@ -128,6 +128,9 @@ def _cache() -> Iterator[Finding]:
     except Rejected as error:
         yield Finding("broken", "cache", f"{error.got} ({error.subject}); {error.fix}")
         return
+    except OSError as error:
+        yield Finding("broken", "cache", f"{error.strerror} ({root}); set COMPOSE_CACHE to a folder")
+        return
     free = shutil.disk_usage(root).free
     text = f"{root}, {free / GIGABYTE:.1f} GB free (COMPOSE_CACHE chooses another place)"
     yield Finding("note" if free < LEAST_DISK_BYTES else "ok", "cache", text)

@@ -24,8 +24,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-new-tokens", type=int, default=60, metavar="N")
     parser.add_argument("--temperature", type=float, default=0.0, help="0, the default, is greedy")
     parser.add_argument("--top-p", type=float, default=0.9)
-    parser.add_argument("--seed", type=int, default=0, help="seed of the sampling")
+    parser.add_argument("--seed", type=_seed, default=0, help="seed of the sampling")
     parser.add_argument("--json", action="store_true", help="one JSON object a prompt instead of columns")
+
+
+def _seed(text: str) -> int:
+    """Return a seed as a number from 0 up."""
+    seed = int(text)
+    if seed < 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 up, found {text}")
+    return seed
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     patch = load(arguments.patch)  # before the base: a wrong path should not cost a minute
     without, behind = _completions(arguments, patch)
-    heads = ("without a patch", f"{patch.card.name} {patch.card.version}")
+    name = f"{patch.card.name} {patch.card.version}"
+    heads = ("without a patch", name if patch.card.status == "proven" else f"{name} ({patch.card.status})")
     for prompt, base_text, patched_text in zip(arguments.prompts, without, behind, strict=True):
         if arguments.json:
             print(json.dumps({"prompt": prompt, "base": base_text, "patched": patched_text}, ensure_ascii=False))

@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
     from compose.algebra import mean
 
     weights = None if arguments.weights is None else _numbers(arguments.weights)
-    return composition.write_result(mean(composition.load_parts(arguments), weights), arguments)
+    return composition.run(arguments, lambda parts: mean(parts, weights))
 
 
 def _numbers(text: str) -> list[float]:

@@ -36,6 +36,12 @@ _REFUSED = {
     "no_repeat_ngram_size": "behind embeddings it would see the completion and not the prompt",
     "num_return_sequences": "give the prompt several times, or several seeds",
 }
+_WITHOUT_EFFECT = {
+    *("pad_token_id", "bos_token_id", "max_length", "min_length", "use_cache", "output_attentions"),
+    *("output_hidden_states", "output_scores", "output_logits", "transformers_version", "_from_model_config"),
+}
+"""What else a base's own generation config may hold: none of it touches the prefix or the choice of a token."""
+
 _UNKNOWN = "it was not verified with a prefix"
 _EXACT_CACHES = ("dynamic", "static")
 
@@ -110,9 +116,9 @@ class PatchedModel:
         configured = self.base.model.generation_config
         for option in sorted(set(options) - _ALLOWED):
             raise _refused(option, _REFUSED.get(option, _UNKNOWN))
-        for option in ("prefill_chunk_size", "prompt_lookup_num_tokens"):
-            if getattr(configured, option, None):
-                raise _refused(f"{option} in the base's generation config", _REFUSED[option])
+        for option, value in sorted(configured.to_dict().items()):
+            if value not in (None, False) and option not in _ALLOWED | _WITHOUT_EFFECT:
+                raise _refused(f"{option} in the base's generation config", _REFUSED.get(option, _UNKNOWN))
         implementation = options.get("cache_implementation", configured.cache_implementation) or "dynamic"
         if implementation not in _EXACT_CACHES:
             raise _refused(

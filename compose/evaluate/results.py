@@ -38,15 +38,15 @@ class RiskResult:
         """The mean safety over prompts, in [0, 1]."""
         return sum(self.safety) / len(self.safety)
 
-    def to_json(self, *, with_records: bool = True) -> dict[str, Any]:
-        """Return the result as JSON values; without its records it holds no text."""
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as JSON values, texts included."""
         return {
             "risk": self.risk,
             "headline": self.headline,
             "metrics": {name: metric.to_json() for name, metric in self.metrics.items()},
             "safety": self.safety,
             "prompt_ids": self.prompt_ids,
-            "records": self.records if with_records else [],
+            "records": self.records,
             "unjudged": self.unjudged,
         }
 
@@ -92,13 +92,18 @@ class Measurement:
     passages: Passages | None = None
     utility_records: list[dict[str, Any]] = field(default_factory=list)
 
-    def to_json(self, *, with_records: bool = True) -> dict[str, Any]:
-        """Return the measurement as JSON values; without its records it holds no text."""
+    @property
+    def unjudged_benign(self) -> int:
+        """How many replies to benign requests the judge could not judge."""
+        return sum(record["score"] is None for record in self.utility_records)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the measurement as JSON values, texts included."""
         return {
-            "risks": {name: risk.to_json(with_records=with_records) for name, risk in self.risks.items()},
+            "risks": {name: risk.to_json() for name, risk in self.risks.items()},
             "utility": {name: metric.to_json() for name, metric in self.utility.items()},
             "passages": None if self.passages is None else self.passages.to_json(),
-            "utility_records": self.utility_records if with_records else [],
+            "utility_records": self.utility_records,
         }
 
     @classmethod

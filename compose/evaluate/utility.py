@@ -24,7 +24,7 @@ from compose.errors import Rejected
 from compose.evaluate import data
 from compose.evaluate.bootstrap import DRAWS, interval, resample
 from compose.evaluate.degeneracy import degeneracy
-from compose.evaluate.judges import Judge, make_judge
+from compose.evaluate.judges import Judge, make_judge, refuse_unknown
 from compose.evaluate.judging import judge_texts
 from compose.evaluate.metrics import Metric, rate
 from compose.evaluate.prompts import Prompt, digest_of, hash_order, make_prompt, render, unique
@@ -78,6 +78,9 @@ class UtilitySpec:
     judge: str = "refusal_phrases"
     sampling: Sampling = field(default_factory=lambda: Sampling(max_new_tokens=24, temperature=0.0))
     split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        refuse_unknown(self.judge)
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from compose.laboratory.measuring import Yardstick, measured
+from compose.laboratory.measuring import BASE, Yardstick, measured
 from compose.laboratory.realise import Made, Prefix, Realiser
 from compose.report.results import CurvePoint
 from compose.strategies import Arm, Stage, TrainStage
 
 
-def curve_points(
+@dataclass(frozen=True)
+class Curves:
+    """Evaluations inside the stages, and what the unpatched base is on the same yardstick.
+
+    Attributes:
+        points: Safety on every risk at the start, on the way and at the end of every stage of the trained arms.
+        base: The base's safety by risk.
+    """
+
+    points: tuple[CurvePoint, ...] = ()
+    base: Mapping[str, float] = field(default_factory=dict)
+
+
+def measure_curves(
     arms: Sequence[Arm], made: Mapping[Stage, Made], realiser: Realiser, yardstick: Yardstick, folder: Path
-) -> list[CurvePoint]:
-    """Return safety on every risk at the start, on the way and at the end of every stage of the trained arms.
+) -> Curves:
+    """Return the curves of every trained arm.
 
     Args:
         arms: The arms; a stage that several share is measured once and stands in the curve of each.
@@ -30,11 +44,12 @@ def curve_points(
         stage: {0: realiser.beginning(stage), **one.snapshots, one.steps: one.patch.prefix}
         for stage, one in trained.items()
     }
-    prefixes = {
+    prefixes: dict[str, Prefix | None] = {BASE: None}
+    prefixes |= {
         f"{made[stage].key} {step}": prefix for stage, by_step in steps.items() for step, prefix in by_step.items()
     }
     results = measured(prefixes, yardstick, folder, "curves")
-    return [
+    points = tuple(
         CurvePoint(
             arm=arm.name,
             stage=index,
@@ -48,4 +63,5 @@ def curve_points(
         for index, stage in enumerate(arm.stages)
         for step in sorted(steps[stage])
         for risk, result in results[f"{made[stage].key} {step}"].risks.items()
-    ]
+    )
+    return Curves(points, {risk: result.mean_safety for risk, result in results[BASE].risks.items()})

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import transformers
@@ -21,22 +21,21 @@ from compose.digest import canonical_json
 from compose.errors import Rejected
 from compose.evaluate.results import Measurement
 from compose.laboratory import outcome, provenance
-from compose.laboratory.curves import curve_points
+from compose.laboratory.curves import Curves, measure_curves
 from compose.laboratory.folders import CONFIG, Folders
 from compose.laboratory.materials import Materials, gather
-from compose.laboratory.measuring import Yardstick, measured
-from compose.laboratory.outcome import BASE, Measured
+from compose.laboratory.measuring import BASE, Yardstick, measured
+from compose.laboratory.outcome import Measured
 from compose.laboratory.realise import Made, Realiser, Teaching
 from compose.laboratory.shelf import Shelf
 from compose.laboratory.spec import ExperimentSettings
-from compose.laboratory.starts import fresh_starts
+from compose.laboratory.starts import fresh_starts, start_claim
 from compose.parse import revise
 from compose.records import CardMetric
 from compose.report.results import (
     RECORDS_FOLDER,
     RESULTS_FILE,
     BaseInfo,
-    CurvePoint,
     RunResults,
     read_results,
     write_results,
@@ -92,7 +91,8 @@ def _run(settings: ExperimentSettings, folders: Folders, command: str) -> RunRes
     quiet()
     arms = plan_arms(settings.strategies, settings.task)
     clock = _Clock()
-    durable.sweep(folders.run)
+    for place in (folders.run, folders.patches, folders.stages, folders.measurements):
+        durable.sweep(place)
     with clock.phase("prepare"):
         materials = gather(settings, folders)
     teaching = _teaching(settings, materials)
@@ -160,7 +160,6 @@ def refuse_several_processes() -> None:
 def quiet() -> None:
     """Keep the libraries' chatter off: progress is shown by our own bars, losses are kept in the results."""
     transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
 
 
@@ -173,7 +172,8 @@ def _teaching(settings: ExperimentSettings, materials: Materials) -> Teaching:
         anchors=materials.anchors,
         settings=settings.trainer,
         start=fresh_starts(materials.base, inits, settings.seed),
-        starts={name: asdict(init) for name, init in inits.items()},
+        starts={name: start_claim(init) for name, init in inits.items()},
+        efforts={name: settings.lessons[name].effort for name in settings.order},
         seed=settings.seed,
     )
 
@@ -185,13 +185,13 @@ def _curves(
     realiser: Realiser,
     yardstick: Yardstick,
     folders: Folders,
-) -> Sequence[CurvePoint]:
+) -> Curves:
     """Return the evaluations inside the stages, none when the settings ask for none."""
     evaluation = settings.evaluation
     if not evaluation.curve_prompts:
-        return ()
+        return Curves()
     lighter = yardstick.lighter(evaluation.curve_prompts, evaluation.curve_samples)
-    return curve_points(arms, made, realiser, lighter, folders.measurements)
+    return measure_curves(arms, made, realiser, lighter, folders.measurements)
 
 
 def _results(
@@ -214,7 +214,8 @@ def _results(
         versions=provenance.versions(),
         started=clock.started,
         finished=_now(),
-        seconds={phase: round(seconds, 1) for phase, seconds in clock.seconds.items()},
+        # Training is counted where it was done: by this job, by an interrupted call of it, or by another job.
+        seconds={phase: round(seconds, 1) for phase, seconds in (clock.seconds | outcome.trained_for(whole)).items()},
         base=BaseInfo(name=materials.base.name, fingerprint=materials.base.fingerprint),
         risks=outcome.risk_infos(materials.risks, settings.evaluation.samples),
         compositions=outcome.compositions(whole),
@@ -222,10 +223,11 @@ def _results(
         specialists={risk: names[stage] for risk, stage in whole.specialists.items()},
         joint=whole.joint[0] if whole.joint else None,
         arms=outcome.arm_results(whole),
-        curves=tuple(whole.curves),
+        curves=whole.curves.points,
+        curve_base=dict(whole.curves.base),
         training=outcome.training_logs(whole),
         pairs={risk: outcome.pairs_table(pairs) for risk, pairs in materials.pairs.items()},
-        warnings=outcome.warnings(whole),
+        warnings=(*outcome.warnings(whole), *outcome.made_elsewhere(whole, commit)),
     )
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compose.base import Base, load_base
-from compose.evaluate.risks import Risk, load_risk
+from compose.evaluate.risks import Risk, load_risk, refuse_shared_prompts
 from compose.evaluate.utility import Utility, load_utility
 from compose.laboratory.folders import Folders
 from compose.laboratory.spec import ExperimentSettings
 from compose.training.anchors import AnchorSet, make_anchors
 from compose.training.build import PairTask, build_pairs
 from compose.training.pairs import PairSet
-from compose.training.references import ReferenceContext, make_reference
+from compose.training.references import Reference, ReferenceContext, make_reference
 from compose.training.sampling_cache import GenerationStore
 
 
@@ -45,9 +45,12 @@ def gather(settings: ExperimentSettings, folders: Folders) -> Materials:
     """
     base = load_base(settings.model, device=settings.device)
     risks = tuple(load_risk(settings.risks[name], base) for name in settings.order)
+    refuse_shared_prompts(risks)
     utility = None if settings.utility is None else load_utility(settings.utility)
     store = GenerationStore(folders.samples)
-    pairs = {risk.name: _pairs(settings, base, risk, store) for risk in risks}
+    # Every reference is made before the first pair: what is wrong with the last should not cost the others' time.
+    references = {risk.name: _reference(settings, base, risk, store) for risk in risks}
+    pairs = {risk.name: _pairs(settings, base, risk, references[risk.name], store) for risk in risks}
     anchors = None
     if settings.trainer.anchor_weight and utility is not None:
         anchors = make_anchors(
@@ -63,13 +66,20 @@ def gather(settings: ExperimentSettings, folders: Folders) -> Materials:
     return Materials(base=base, risks=risks, utility=utility, pairs=pairs, anchors=anchors)
 
 
-def _pairs(settings: ExperimentSettings, base: Base, risk: Risk, store: GenerationStore) -> PairSet:
+def _reference(settings: ExperimentSettings, base: Base, risk: Risk, store: GenerationStore) -> Reference:
+    """Return the reference that one risk is taught by."""
+    context = ReferenceContext(base=base, judge=risk.judge, store=store)
+    return make_reference(settings.reference or settings.lessons[risk.name].reference, context)
+
+
+def _pairs(
+    settings: ExperimentSettings, base: Base, risk: Risk, reference: Reference, store: GenerationStore
+) -> PairSet:
     """Return one risk's pairs."""
     lesson = settings.lessons[risk.name]
-    context = ReferenceContext(base=base, judge=risk.judge, store=store)
     return build_pairs(
         base,
-        make_reference(settings.reference or lesson.reference, context),
+        reference,
         PairTask(risk=risk.name, prompts=risk.train, judge=risk.judge),
         lesson.pairs,
         seed=settings.pairs_seed,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from compose import durable
 from compose.artifact import prefix_digest
-from compose.base import Base
+from compose.base import Base, stop_ids
 from compose.digest import of_json
 from compose.evaluate.results import Measurement
 from compose.evaluate.risks import Risk, RiskSpec
@@ -23,7 +23,9 @@ from compose.evaluate.utility import Utility, UtilitySpec
 from compose.laboratory.provenance import arithmetic
 from compose.progress import bar
 
-MEASURE_SCHEMA = 1
+BASE = "base"
+"""What the unpatched base is called among compositions."""
+MEASURE_SCHEMA = 2
 """Raised when a change of the code makes the same model measure differently: no old number is then used."""
 
 Prefixes = Mapping[str, Float[Tensor, "tokens dim"] | None]
@@ -49,7 +51,7 @@ class Yardstick:
     samples: int | None = None
     together: int = 4
 
-    def lighter(self, prompts: int, samples: int) -> Yardstick:
+    def lighter(self, prompts: int, samples: int | None) -> Yardstick:
         """Return a coarser yardstick for curves: the first test prompts (a fair sample), no utility."""
         risks = [dataclasses.replace(risk, test=risk.test[:prompts]) for risk in self.risks]
         return dataclasses.replace(self, risks=risks, utility=None, samples=samples)
@@ -58,7 +60,7 @@ class Yardstick:
         """Return the name of a composition's measurement: everything that it depends on."""
         claim = {
             "schema": MEASURE_SCHEMA,
-            "base": [self.base.fingerprint, *arithmetic(self.base)],
+            "base": [self.base.fingerprint, *arithmetic(self.base), sorted(stop_ids(self.base))],
             "prefix": None if prefix is None else prefix_digest(prefix),
             "risks": [_risk_claim(risk) for risk in self.risks],
             "utility": None if self.utility is None else _utility_claim(self.utility),

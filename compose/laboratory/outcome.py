@@ -23,6 +23,8 @@ from compose.evaluate.metrics import Metric
 from compose.evaluate.results import Measurement, RiskResult, paired_safety
 from compose.evaluate.risks import Risk
 from compose.evaluate.utility import perplexity_ratio
+from compose.laboratory.curves import Curves
+from compose.laboratory.measuring import BASE
 from compose.laboratory.realise import Made
 from compose.report.results import (
     PERPLEXITY_RATIO,
@@ -43,7 +45,6 @@ from compose.strategies import Arm, ComposeStage, Stage
 from compose.strategies.plan import is_specialist
 from compose.training.pairs import PairSet
 
-BASE = "base"
 REPETITION = "trigram_repetition"
 NOT_MEASURED = "the risk has no specialist in this run"
 
@@ -66,7 +67,7 @@ class Measured:
     made: Mapping[Stage, Made]
     base: Measurement
     stages: Mapping[Stage, Measurement]
-    curves: Sequence[CurvePoint] = field(default_factory=tuple)
+    curves: Curves = field(default_factory=Curves)
 
     @property
     def names(self) -> list[str]:
@@ -174,11 +175,32 @@ def warnings(measured: Measured) -> tuple[str, ...]:
             )
         if measured.base.risks[risk.name].mean_safety >= 1:
             found.append(f"{risk.name}: the base does not show this risk, so no patch can remove it.")
+    for arm in measured.arms:
+        for index, stage in enumerate(arm.stages):
+            if silent := measured.stages[stage].unjudged_benign:
+                found.append(f"{arm.stage_name(index)}: {silent} replies to benign requests could not be judged.")
     for name, composition in compositions(measured).items():
         for risk_name, result in composition.risks.items():
             if result.unjudged:
                 found.append(f"{name}: {result.unjudged} completions on {risk_name} could not be judged.")
-    return (*found, *_broken(compositions(measured)))
+    return (*dict.fromkeys(found), *_broken(compositions(measured)))
+
+
+def trained_for(measured: Measured) -> dict[str, float]:
+    """Return the wall time that this run's stages were trained for, whichever call trained them."""
+    return {"train": sum(one.trained.seconds for one in measured.made.values() if one.trained is not None)}
+
+
+def made_elsewhere(measured: Measured, commit: str) -> tuple[str, ...]:
+    """Return a warning where stages were trained by another commit of the code than the run's."""
+    others = [one.trained.commit[0] for one in measured.made.values() if one.trained is not None]
+    different = [other for other in others if other != commit]
+    if not different:
+        return ()
+    return (
+        f"{len(different)} of {len(others)} trained stages were made by other commits of the code: "
+        f"{', '.join(dict.fromkeys(different))}.",
+    )
 
 
 def _broken(found: Mapping[str, Composition]) -> list[str]:
@@ -204,7 +226,7 @@ def _arm(arm: Arm, measured: Measured) -> ArmResult:
         lost = {name: convention(ordered) for name, convention in CONVENTIONS.items()}
         base = [measured.base.risks[risk].mean_safety for risk in columns]
         lost["fwt_gem"] = fwt_gem(ordered, base)
-        lost["forgetting_stability_gap"] = _largest_gap(arm, measured.curves)
+        lost["forgetting_stability_gap"] = _largest_gap(arm, measured.curves.points)
         if measured.joint is not None:
             joint = [measured.stages[measured.joint[1]].risks[risk].mean_safety for risk in columns]
             missing = dict(zip(arm.order, intransigence(ordered, joint).tolist(), strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -78,7 +79,7 @@ def command_line() -> str:
     """Return the command that started this process, as it can be typed again."""
     module = getattr(sys.modules["__main__"], "__spec__", None)
     program = f"-m {module.name.removesuffix('.__main__')}" if module else sys.argv[0]
-    return " ".join(["python", program, *sys.argv[1:]])
+    return shlex.join(["python", *program.split(), *sys.argv[1:]])
 
 
 def _git(checkout: Path, *words: str) -> str:

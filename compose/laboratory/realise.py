@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -15,8 +16,9 @@ from torch import Tensor
 from compose import algebra
 from compose.artifact import Patch, new_patch, prefix_digest
 from compose.base import Base
-from compose.engine.self_test import PROBE, record_self_test
-from compose.laboratory.provenance import arithmetic
+from compose.engine.self_test import PROBE, record_self_test, run_self_test
+from compose.errors import Rejected
+from compose.laboratory.provenance import arithmetic, commit
 from compose.laboratory.rows import settings_of, training_rows
 from compose.laboratory.shelf import Shelf, Trained
 from compose.parse import make_record, revise
@@ -44,6 +46,7 @@ class Teaching:
         settings: Phases, steps and rates of a specialist.
         start: Makes fresh starts.
         starts: By risk, what its fresh start depends on, as JSON values.
+        efforts: By risk, how many times the settings' steps a stage takes for it.
         seed: The job's seed.
     """
 
@@ -53,7 +56,12 @@ class Teaching:
     settings: TrainSettings
     start: Start
     starts: Mapping[str, Any]
+    efforts: Mapping[str, float]
     seed: int
+
+    def settings_of(self, stage: TrainStage) -> TrainSettings:
+        """Return the settings with the steps that a stage takes."""
+        return settings_of(stage, self.settings, self.efforts)
 
     def key(self, stage: Stage) -> str:
         """Return the name of a stage's result, equal in jobs that differ in nothing that could change it."""
@@ -64,6 +72,7 @@ class Teaching:
             "anchors": self.anchors.digest if self.anchors else None,
             "training": self.settings.deciding(),
             "starts": dict(self.starts),
+            "efforts": dict(self.efforts),
             "seed": self.seed,
         }
         return stage_key(stage, context)
@@ -129,9 +138,9 @@ class Realiser:
         names = _names(arms)
         stages = in_order(stage for arm in arms for stage in arm.stages)
         keys = {stage: self.teaching.key(stage) for stage in stages}
-        found = {stage: self.shelf.get(keys[stage]) for stage in stages if isinstance(stage, TrainStage)}
+        found = {stage: self._kept(keys[stage]) for stage in stages if isinstance(stage, TrainStage)}
         missing = [stage for stage, trained in found.items() if trained is None]
-        work = sum(_work(settings_of(stage, self.teaching.settings)) for stage in missing)
+        work = sum(_work(self.teaching.settings_of(stage)) for stage in missing)
         with bar(work, "train", unit="completion") if missing else nullcontext(_NoBar()) as progress:
             for stage in stages:
                 named = names.get(stage, _Named(f"stage-{keys[stage][:12]}", "stage"))
@@ -155,9 +164,9 @@ class Realiser:
         """Return a trained stage, kept before this returns; another job's is taken when it was first."""
         progress.set_description_str(f"train {named.name}")
         with self.shelf.reserved(key):
-            trained = self.shelf.get(key)
+            trained = self._kept(key)
             if trained is not None:
-                progress.update(_work(settings_of(stage, self.teaching.settings)))
+                progress.update(_work(self.teaching.settings_of(stage)))
                 return trained
             trained = self._trained(stage, key, named, progress)
             self.shelf.put(key, trained)
@@ -166,7 +175,7 @@ class Realiser:
     def _trained(self, stage: TrainStage, key: str, named: _Named, progress: _Bar) -> Trained:
         """Return a stage trained now, or from where its training was interrupted."""
         teaching = self.teaching
-        settings = settings_of(stage, teaching.settings)
+        settings = teaching.settings_of(stage)
         rows = self.rows(stage, settings)
         start, info = self._start(stage)
         frozen = self.made[stage.frozen].patch.prefix if stage.frozen else None
@@ -194,6 +203,7 @@ class Realiser:
             log=result.log,
             steps=settings.steps_of("sft") + settings.steps_of("dpo"),
             seconds=time.monotonic() - began,
+            commit=commit(),
         )
 
     def rows(self, stage: TrainStage, settings: TrainSettings) -> list[Pair]:
@@ -243,6 +253,19 @@ class Realiser:
             "self_test": self._self_test(result.prefix),
         }
         return make_record(CardDraft, fields, subject=f"card of {named.name}", code="card-invalid")
+
+    def _kept(self, key: str) -> Trained | None:
+        """Return a finished stage whose patch is active and right here, for another machine may have made it."""
+        trained = self.shelf.get(key)
+        if trained is None or trained.patch.card.self_test is None:
+            return trained
+        card = trained.patch.card
+        try:
+            run_self_test(self.teaching.base.model, trained.patch.prefix, trained.patch.card.self_test, card.name)
+        except Rejected as error:
+            print(f"the finished stage {card.name} is made again: {error.got}", file=sys.stderr)
+            return None
+        return trained
 
     def _self_test(self, prefix: Prefix) -> SelfTest:
         """Return logits that prove a patch active on this base."""

@@ -12,12 +12,12 @@ from compose.training.replay import ReplayBuffer, mix
 from compose.training.settings import TrainSettings
 
 
-def settings_of(stage: TrainStage, settings: TrainSettings) -> TrainSettings:
+def settings_of(stage: TrainStage, settings: TrainSettings, efforts: Mapping[str, float]) -> TrainSettings:
     """Return the settings with the steps in which the stage sees every risk's pairs as a specialist does."""
     return replace(
         settings,
-        sft_steps=steps_of(stage, settings.sft_steps, settings.batch_size),
-        dpo_steps=steps_of(stage, settings.dpo_steps, settings.batch_size),
+        sft_steps=steps_of(stage, settings.sft_steps, settings.batch_size, efforts),
+        dpo_steps=steps_of(stage, settings.dpo_steps, settings.batch_size, efforts),
     )
 
 

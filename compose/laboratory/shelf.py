@@ -36,6 +36,7 @@ class Trained:
         log: What the trainer logged.
         steps: Optimiser steps that were taken.
         seconds: Wall time of the process that finished the training.
+        commit: Commit of the code that trained it, and whether there were changes on top.
     """
 
     patch: Patch
@@ -43,6 +44,7 @@ class Trained:
     log: list[dict[str, Any]]
     steps: int
     seconds: float
+    commit: tuple[str, bool] = ("unknown", False)
 
 
 class Shelf:
@@ -75,6 +77,7 @@ class Shelf:
                 log=record["log"],
                 steps=record["steps"],
                 seconds=record["seconds"],
+                commit=(str(record["commit"]), bool(record["commit_has_changes"])),
             )
         except (Rejected, OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             reason = error.code if isinstance(error, Rejected) else type(error).__name__
@@ -93,7 +96,13 @@ class Shelf:
             durable.write_bytes(unfinished / SNAPSHOTS, save_tensors(tensors))
             durable.write_json(
                 unfinished / RECORD,
-                {"log": trained.log, "steps": trained.steps, "seconds": trained.seconds},
+                {
+                    "log": trained.log,
+                    "steps": trained.steps,
+                    "seconds": trained.seconds,
+                    "commit": trained.commit[0],
+                    "commit_has_changes": trained.commit[1],
+                },
             )
         shutil.rmtree(self.work(key), ignore_errors=True)
 

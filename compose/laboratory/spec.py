@@ -32,17 +32,21 @@ class InitSettings:
     Args:
         kind: `text` tiles the embeddings of `text`; `vocab` samples the vocabulary's; `random` is Gaussian
             noise of the vocabulary's spread. With these two, all specialists of a seed start from one matrix.
+            `patch` copies the rows of a finished patch of the same size.
         text: A short instruction, for kind `text`.
+        patch: Folder of the patch, for kind `patch`.
     """
 
-    kind: Literal["text", "vocab", "random"] = "text"
+    kind: Literal["text", "vocab", "random", "patch"] = "text"
     text: str | None = None
+    patch: str | None = None
 
     @model_validator(mode="after")
-    def _text_for_text(self) -> Self:
-        """Refuse a start from a text that is not there."""
-        if (self.kind == "text") != bool(self.text and self.text.strip()):
-            raise ValueError("kind text needs a text, and the other kinds take none")
+    def _what_the_kind_needs(self) -> Self:
+        """Refuse a start from something that is not there."""
+        for kind, value in (("text", self.text), ("patch", self.patch)):
+            if (self.kind == kind) != bool(value and value.strip()):
+                raise ValueError(f"kind {kind} needs a {kind}, and the other kinds take none")
         return self
 
 
@@ -54,11 +58,13 @@ class LessonSettings:
         reference: The safer model or procedure whose answers are preferred.
         pairs: How preference pairs are made of its answers and the base's.
         init: Where a fresh patch for this risk starts.
+        effort: How many times the trainer's steps a stage takes for this risk: some are learned faster than others.
     """
 
     reference: ReferenceSettings
     pairs: PairSettings
     init: InitSettings
+    effort: Annotated[float, Field(gt=0, le=100)] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -70,7 +76,7 @@ class AnchorSettings:
         max_tokens: Longer neutral passages are cut to so many tokens.
     """
 
-    max_new_tokens: Positive = 24
+    max_new_tokens: Positive = 8
     max_tokens: Annotated[int, Field(gt=1)] = 32
 
 
@@ -82,13 +88,14 @@ class EvaluationSettings:
         samples: Completions a test prompt in place of each risk's own number; None keeps to the risks.
         together: Compositions measured in one pass.
         curve_prompts: Test prompts a risk at each point inside a stage; 0 draws no curves.
-        curve_samples: Completions for each of these prompts.
+        curve_samples: Completions for each of these prompts; None keeps to the risks, on whose scale the curves then
+            are.
     """
 
     samples: Positive | None = None
     together: Positive = 4
     curve_prompts: Count = 20
-    curve_samples: Positive = 1
+    curve_samples: Positive | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 import torch
 
+from compose import artifact
 from compose.artifact import prefix_digest
 from compose.base import Base
 from compose.laboratory.realise import Start
@@ -28,18 +31,28 @@ def fresh_starts(base: Base, inits: Mapping[str, InitSettings], seed: int) -> St
 
     def start(stage: TrainStage) -> tuple[torch.Tensor, InitInfo]:
         shares = _shares(stage.tokens, len(stage.risks))
-        parts = [
-            _one(base, inits[risk], tokens, seed + place)
-            for place, (risk, tokens) in enumerate(zip(stage.risks, shares, strict=True))
-        ]
+        parts = [_one(base, inits[risk], tokens, seed) for risk, tokens in zip(stage.risks, shares, strict=True)]
         return parts[0] if len(parts) == 1 else _joined(parts)
 
     return start
 
 
+def start_claim(init: InitSettings) -> dict[str, Any]:
+    """Return what a fresh start depends on beside its seed, as JSON values: of a patch its rows, not its folder.
+
+    Raises:
+        Rejected: When the patch to start from is not there, or is damaged.
+    """
+    claim = asdict(init)
+    if init.patch is not None:
+        claim["patch"] = artifact.load(init.patch).card.prefix
+    return claim
+
+
 def _one(base: Base, init: InitSettings, tokens: int, seed: int) -> Init:
     """Return one risk's start."""
-    return make_prefix(init.kind, tokens, base, text=init.text, seed=seed)
+    patch = None if init.patch is None else artifact.load(init.patch)
+    return make_prefix(init.kind, tokens, base, text=init.text, seed=seed, patch=patch)
 
 
 def _shares(tokens: int, parts: int) -> list[int]:

@@ -7,6 +7,7 @@ a completion could do nothing even if it got through.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -80,4 +81,4 @@ def _reproduce(summary: Summary, folders: Sequence[Path]) -> list[str]:
     came = summary.provenance
     commands = [f"git checkout {commit}" for commit in came.commits if commit != "unknown"]
     commands += came.commands
-    return [*commands, f"python -m experiments.summarise {' '.join(map(str, folders))}"]
+    return [*commands, shlex.join(["python", "-m", "experiments.summarise", *map(str, folders)])]

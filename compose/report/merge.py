@@ -17,7 +17,7 @@ from scipy.stats import t as student
 from compose.errors import Rejected
 from compose.evaluate import bootstrap
 from compose.evaluate.bootstrap import interval, resample, table
-from compose.evaluate.forgetting import Kept, retention, worst_risk_retention
+from compose.evaluate.forgetting import Kept, in_order, intransigence, retention, worst_risk_retention
 from compose.report.results import (
     ArmResult,
     Composition,
@@ -26,6 +26,7 @@ from compose.report.results import (
     PairsTable,
     RiskInfo,
     RunResults,
+    TrainingLog,
     is_broken,
 )
 from compose.report.summary import ArmRow, CurveLine, Provenance, Row, Summary
@@ -50,6 +51,8 @@ def merge(runs: Sequence[RunResults]) -> Summary:
             got="none",
             fix="name the folders of finished runs",
         )
+    # Folders are named by digests, so the order in which they are given means nothing.
+    runs = sorted(runs, key=lambda run: (run.seed, run.command))
     _refuse_different(runs)
     first = runs[0]
     measured = _compositions(runs)
@@ -69,7 +72,8 @@ def merge(runs: Sequence[RunResults]) -> Summary:
         rows=rows,
         arms=tuple(merged),
         curves=_curves(runs),
-        training=tuple(first.training),
+        curve_base=_curve_base(runs),
+        training=_training(runs),
         pairs=_pairs(runs),
         provenance=_provenance(runs),
         warnings=_warnings(runs),
@@ -172,10 +176,20 @@ class _Merger:
             retention=kept,
             worst=worst,
             forgetting=_over_seeds([arm.forgetting for arm in each]),
-            intransigence=_over_seeds([arm.intransigence for arm in each]),
+            intransigence=_over_seeds([self._intransigence(seed, arm) for seed, arm in runs]),
             contender=final != self.joint and final not in self.specialists.values(),
             broken=is_broken(self.row(final).utility),
         )
+
+    def _intransigence(self, seed: int, arm: ArmResult) -> dict[str, float | None]:
+        """Return what an arm never learned, by risk: its own run may not be the one that trained the joint patch."""
+        joint = self.measured[seed].get(self.joint or "")
+        if joint is None or len(arm.stages) != len(arm.order):
+            return {}
+        ordered = in_order(arm.R, self.risks, arm.order)
+        columns = [*arm.order, *(risk for risk in self.risks if risk not in arm.order)]
+        missed = intransigence(ordered, [joint.risks[risk].mean for risk in columns])
+        return dict(zip(arm.order, missed.tolist(), strict=True))
 
     def rank(self, arm: ArmRow) -> tuple[bool, bool, float, str]:
         """Return an arm's sort key: the best weakest risk first, then broken models, then joint and specialists."""
@@ -222,7 +236,7 @@ def _combined(values: Sequence[MetricValue]) -> MetricValue:
     widths = [(one.high - one.low) / 2 for one in values if one.low is not None and one.high is not None]
     spread = stdev(numbers) * _student(len(numbers)) / math.sqrt(len(numbers)) if len(numbers) > 1 else 0.0
     half = math.hypot(fmean(widths), spread) if widths else spread
-    return replace(values[0], value=centre, n=sum(one.n for one in values), low=centre - half, high=centre + half)
+    return replace(values[0], value=centre, n=max(one.n for one in values), low=centre - half, high=centre + half)
 
 
 def _over_seeds(each: Sequence[Mapping[str, float | None]]) -> dict[str, Estimate]:
@@ -285,6 +299,23 @@ def _curves(runs: Sequence[RunResults]) -> tuple[CurveLine, ...]:
         )
         for (arm, risk), line in points.items()
     )
+
+
+def _training(runs: Sequence[RunResults]) -> tuple[TrainingLog, ...]:
+    """Return the training logs of the first seed, each composition and phase once, whichever run trained it."""
+    logs: dict[tuple[str, str], TrainingLog] = {}
+    for run in runs:
+        if run.seed == runs[0].seed:
+            for log in run.training:
+                logs.setdefault((log.composition, log.phase), log)
+    return tuple(logs.values())
+
+
+def _curve_base(runs: Sequence[RunResults]) -> dict[str, float]:
+    """Return the base's safety on the prompts of the curves, by risk, over the seeds that measured it."""
+    by_seed = {run.seed: run.curve_base for run in runs if run.curve_base}
+    risks = dict.fromkeys(risk for found in by_seed.values() for risk in found)
+    return {risk: fmean(found[risk] for found in by_seed.values()) for risk in risks}
 
 
 def _pairs(runs: Sequence[RunResults]) -> dict[str, tuple[PairsTable, ...]]:

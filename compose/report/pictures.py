@@ -128,15 +128,21 @@ def _curves(summary: Summary) -> tuple[list[Row], dict[str, Stroke]]:
 
 
 def _panel(summary: Summary, risk: str, order: tuple[str, ...], lines: dict[str, CurveLine]) -> plots.Panel:
-    specialist = summary.rows[summary.specialists[risk]] if risk in summary.specialists else None
+    name = summary.specialists.get(risk)
+    ends = [line.points[-1][2] for line in summary.curves if (line.arm, line.risk) == (_arm_of(summary, name), risk)]
     return plots.Panel(
         risk=risk,
         title=summary.title(risk),
         order=order,
         lines=lines,
-        base=summary.rows[summary.base_name].safety[risk].value or 0.0,
-        specialist=specialist.safety[risk].value if specialist else None,
+        base=summary.curve_base.get(risk),
+        specialist=ends[0] if ends else None,
     )
+
+
+def _arm_of(summary: Summary, composition: str | None) -> str | None:
+    """Return the arm that ends with a composition, and has nothing before it."""
+    return next((arm.name for arm in summary.arms if arm.stages == (composition,)), None)
 
 
 def _matrices(summary: Summary) -> tuple[list[Plot], list[Plot]]:

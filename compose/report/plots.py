@@ -148,7 +148,7 @@ class Panel:
     title: str
     order: tuple[str, ...]
     lines: Mapping[str, CurveLine]
-    base: float
+    base: float | None
     specialist: float | None
 
 
@@ -195,7 +195,7 @@ def _stages(axes: Axes, panel: Panel) -> None:
 def _beside(axes: Axes, panel: Panel) -> None:
     """Name the two dashed levels to the right of the panel, moved apart where they would overlap."""
     low = panel.base
-    high = None if panel.specialist is None else max(panel.specialist, low + 0.075)
+    high = panel.specialist if low is None or panel.specialist is None else max(panel.specialist, low + 0.075)
     for level, text in ((low, "base"), (high, "specialist")):
         if level is not None:
             _outside(axes, text, level, offset=5, fontsize=10.5, color=palette.MUTED)

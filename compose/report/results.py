@@ -258,7 +258,8 @@ class RunResults:
         specialists: By risk, the name of the composition that retention is measured against.
         joint: Name of the jointly trained composition, if there is one.
         arms: In the order they were run.
-        curves: Evaluations inside the stages.
+        curves: Evaluations inside the stages, on fewer prompts.
+        curve_base: By risk, the unpatched base's safety on the prompts of the curves.
         training: Training logs.
         pairs: By risk.
         warnings: What a reader must know before trusting a number.
@@ -284,6 +285,7 @@ class RunResults:
     joint: str | None = None
     arms: tuple[ArmResult, ...] = ()
     curves: tuple[CurvePoint, ...] = ()
+    curve_base: dict[str, float] = field(default_factory=dict)
     training: tuple[TrainingLog, ...] = ()
     pairs: dict[str, PairsTable] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

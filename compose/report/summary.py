@@ -110,6 +110,7 @@ class Summary:
     rows: dict[str, Row]
     arms: tuple[ArmRow, ...]
     curves: tuple[CurveLine, ...]
+    curve_base: dict[str, float]
     training: tuple[TrainingLog, ...]
     pairs: dict[str, tuple[PairsTable, ...]]
     provenance: Provenance

@@ -233,15 +233,16 @@ def terminal(results: RunResults | Summary) -> str:
     utilities = sorted(_utilities(summary), key=lambda name: (name not in TERMINAL_UTILITIES, name))[:2]
     heads = [head for risk in summary.risks for head in (risk.name[:6], "kept")]
     heads += ["least", *(words.metric(name)[:10].rstrip() for name in utilities)]
-    widths = [max(5, len(head)) for head in heads]
-    room = TERMINAL_COLUMNS - sum(width + 1 for width in widths)
     lines = [("model", heads)]
     ends = _ends(summary)
     for kind in KINDS:
         for row in _ranked(summary, kind, ends):
             arm = ends.get(row.name)
             cells = [cell.main for cell in _model(summary, row, arm, utilities, {}).cells]
-            lines.append((_terminal_label(row, arm), [cell[:5] for cell in cells]))
+            lines.append((_terminal_label(row, arm), cells))
+    # A number is never cut: where one is long, the names have less room.
+    widths = [max(5, *map(len, column)) for column in zip(*(cells for _, cells in lines), strict=True)]
+    room = TERMINAL_COLUMNS - sum(width + 1 for width in widths)
     out = [
         f"{head[:room]:<{room}}" + "".join(f" {cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
         for head, cells in lines

@@ -79,7 +79,7 @@ def _details(summary: Summary, ranked: list[ArmRow]) -> list[str]:
     if len(ranked) > 1:
         second = ranked[1]
         if best.worst.low is not None and second.worst.value is not None:
-            settled = best.worst.low > second.worst.value
+            settled = best.worst.low > (second.worst.value if second.worst.high is None else second.worst.high)
             found.append(
                 f"The next, {words.arm(second)}, keeps at least {words.percent(second.worst.value)}"
                 + ("." if settled else ": too close to tell the two apart.")
@@ -87,7 +87,7 @@ def _details(summary: Summary, ranked: list[ArmRow]) -> list[str]:
         last = ranked[-1]
         found.append(f"The last, {words.arm(last)}, ends at {words.percent(last.worst.value)} on its weakest risk.")
     joint = next((arm for arm in summary.arms if arm.final == summary.joint), None)
-    if joint is not None and joint.worst.value is not None:
+    if joint is not None and joint.worst.value is not None and not joint.broken:
         found.append(
             f"For comparison, one patch trained on all risks at once keeps at least {words.percent(joint.worst.value)}."
         )

@@ -60,7 +60,7 @@ def number(value: float | None) -> str:
         return DASH
     size = abs(value)
     digits = 3 if size < 10 else 1 if size < 1000 else 0
-    text = f"{size:.{digits}f}"
+    text = f"{size:.{digits}f}" if size < 10000 else f"{size:.1e}"
     return MINUS + text if value < 0 and float(text) != 0 else text
 
 

@@ -12,6 +12,7 @@ from compose.strategies.concat import Concat
 from compose.strategies.joint import Joint
 from compose.strategies.mean import Mean
 from compose.strategies.plan import (
+    MAX_NAME_CHARACTERS,
     Arm,
     ComposeStage,
     Orders,
@@ -94,7 +95,30 @@ def plan_arms(strategies: Sequence[Strategy], task: Task) -> list[Arm]:
             f"several arms called {', '.join(twice)}",
             "give one of the strategies a label of its own, such as label: sequential-replay-half",
         )
+    _refuse_bad_names(arms)
     return arms
+
+
+def _refuse_bad_names(arms: Sequence[Arm]) -> None:
+    """Refuse names that a card cannot have, and one name for two different models."""
+    named: dict[str, Stage] = {}
+    for arm in arms:
+        for index, stage in enumerate(arm.stages):
+            name = arm.stage_name(index)
+            if len(name) > MAX_NAME_CHARACTERS:
+                raise _invalid(
+                    "strategies",
+                    f"names of at most {MAX_NAME_CHARACTERS} characters",
+                    f"{name!r}, of {len(name)}",
+                    "give the strategy a shorter label, or the risks shorter names",
+                )
+            if named.setdefault(name, stage) != stage:
+                raise _invalid(
+                    "strategies",
+                    "a name of its own for every model",
+                    f"two different models called {name}",
+                    "give one of the strategies a label of its own, such as label: sequential-replay-half",
+                )
 
 
 def _invalid(subject: str, expected: str, got: str, fix: str) -> Rejected:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic.dataclasses import dataclass
 
 from compose.records import SETTINGS
-from compose.strategies.plan import Arm, ComposeStage, Orders, Stage, Task, orders_of, specialist
+from compose.strategies.plan import Arm, ComposeStage, Label, Orders, Stage, Task, orders_of, specialist
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -21,7 +21,7 @@ class Concat:
     """
 
     name: Literal["concat"] = "concat"
-    label: str | None = None
+    label: Label | None = None
     orders: Orders | None = "all"
 
     def arms(self, task: Task) -> list[Arm]:

@@ -8,7 +8,7 @@ from dataclasses import field
 from pydantic.dataclasses import dataclass
 
 from compose.records import SETTINGS
-from compose.strategies.plan import Arm, Orders, ReplaySpec, Stage, Task, TrainStage, orders_of, specialist
+from compose.strategies.plan import Arm, Label, Orders, ReplaySpec, Stage, Task, TrainStage, orders_of, specialist
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -21,7 +21,7 @@ class Continual(ABC):
         replay: What later stages train on beside their own risk.
     """
 
-    label: str | None = None
+    label: Label | None = None
     orders: Orders | None = None
     replay: ReplaySpec = field(default_factory=ReplaySpec)
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from compose.records import SETTINGS
-from compose.strategies.plan import Arm, ComposeStage, Stage, Task, specialist
+from compose.strategies.plan import Arm, ComposeStage, Label, Stage, Task, specialist
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -22,7 +22,7 @@ class Mean:
     """
 
     name: Literal["mean"] = "mean"
-    label: str | None = None
+    label: Label | None = None
     weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
 
     def arms(self, task: Task) -> list[Arm]:

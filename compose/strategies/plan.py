@@ -12,13 +12,13 @@ from itertools import permutations
 from math import ceil
 from typing import Annotated, Any, Literal, Protocol, TypeAlias, TypeGuard
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 from pydantic.dataclasses import dataclass
 
 from compose.digest import of_json
 from compose.records import SETTINGS
 
-KEY_SCHEMA = 2
+KEY_SCHEMA = 3
 """Raised when a change of the code makes the same settings train another patch: no old one is then used."""
 
 Orders: TypeAlias = Literal["given", "cyclic", "all"]
@@ -43,6 +43,12 @@ class ReplaySpec:
     policy: Literal["reservoir", "balanced"] = "balanced"
 
 
+Label = Annotated[str, StringConstraints(pattern=r"\A[a-z0-9][a-z0-9-]*\z", max_length=32)]
+"""What an arm's variant may be called: it becomes part of file names and of the names on cards."""
+MAX_NAME_CHARACTERS = 64
+"""As many as a card's name may have."""
+
+
 @plain(frozen=True, kw_only=True)
 class TrainStage:
     """One trained patch.
@@ -54,8 +60,6 @@ class TrainStage:
         frozen: The patch that stands in front of the segment and is kept as it is.
         replay: What is added to the risks' own pairs; None adds nothing.
         memory: The risks trained earlier on the way here, oldest first: what a replay buffer has seen.
-        objective: Name in the laboratory's table of objectives: what the segment learns from.
-        teachers: Patches whose next-token distributions an objective matches (None stands for the base).
     """
 
     risks: tuple[str, ...]
@@ -64,8 +68,6 @@ class TrainStage:
     frozen: Stage | None = None
     replay: ReplaySpec | None = None
     memory: tuple[str, ...] = ()
-    objective: str = "pairs"
-    teachers: tuple[Stage | None, ...] = ()
 
 
 @plain(frozen=True, kw_only=True)
@@ -150,20 +152,27 @@ def orders_of(risks: tuple[str, ...], orders: Orders) -> list[tuple[str, ...]]:
     return list(permutations(risks))
 
 
-def steps_of(stage: TrainStage, steps: int, batch_size: int) -> int:
-    """Return in how many steps a stage sees each risk's pairs as often as a specialist does in `steps` steps.
+def steps_of(stage: TrainStage, steps: int, batch_size: int, efforts: Mapping[str, float]) -> int:
+    """Return in how many steps a stage sees its risks' pairs as often as their specialists do.
 
-    A mixture of n risks takes n times as many; rows that replay adds to a batch are made up for by more.
+    A mixture of n risks takes as many as they all take; rows that replay adds to a batch are made up for by more.
+
+    Args:
+        stage: The stage.
+        steps: Steps of a specialist whose risk takes no more effort than others.
+        batch_size: Rows of one step.
+        efforts: By risk, how many times these steps its specialist takes.
     """
     added = round(stage.replay.ratio * batch_size) if stage.replay else 0
-    return ceil(steps * len(stage.risks) * batch_size / (batch_size - added))
+    own = sum(ceil(steps * efforts[risk]) for risk in stage.risks)
+    return ceil(own * batch_size / (batch_size - added))
 
 
 def parents(stage: Stage) -> tuple[Stage, ...]:
     """Return the stages that must be finished before this one, each once."""
     if isinstance(stage, ComposeStage):
         return tuple(dict.fromkeys(stage.parts))
-    named = (stage.frozen, stage.start, *stage.teachers)
+    named = (stage.frozen, stage.start)
     return tuple(dict.fromkeys(parent for parent in named if parent is not None))
 
 
@@ -187,11 +196,11 @@ def stage_key(stage: Stage, context: Mapping[str, Any]) -> str:
     Args:
         stage: The stage.
         context: JSON values that the result depends on beside the plan: `pairs` maps each risk to the digest
-            of its pairs and `starts` to where a fresh patch for it starts; all else (base fingerprint,
-            training settings, seed) counts for every trained stage.
+            of its pairs, `starts` to where a fresh patch for it starts and `efforts` to what it takes; all else
+            (base fingerprint, training settings, seed) counts for every trained stage.
 
     Raises:
-        KeyError: The context has no pairs or no start for one of the stage's risks.
+        KeyError: The context has no pairs, start or effort for one of the stage's risks.
     """
     if isinstance(stage, ComposeStage):
         claim: dict[str, Any] = {
@@ -203,15 +212,14 @@ def stage_key(stage: Stage, context: Mapping[str, Any]) -> str:
         replays = stage.replay is not None and stage.replay.mode == "replay"
         data = stage.risks + (stage.memory if replays else ())
         claim = {
-            "context": {name: value for name, value in context.items() if name not in ("pairs", "starts")},
+            "context": {name: value for name, value in context.items() if name not in ("pairs", "starts", "efforts")},
             "pairs": [[risk, context["pairs"][risk]] for risk in data],
             "fresh": None if stage.start else [context["starts"][risk] for risk in stage.risks],
+            "efforts": [context["efforts"][risk] for risk in stage.risks],
             "tokens": stage.tokens,
             "start": stage.start and stage_key(stage.start, context),
             "frozen": stage.frozen and stage_key(stage.frozen, context),
             "replay": stage.replay
             and [stage.replay.mode, stage.replay.ratio, stage.replay.capacity, stage.replay.policy],
-            "objective": stage.objective,
-            "teachers": [teacher and stage_key(teacher, context) for teacher in stage.teachers],
         }
     return of_json({"schema": KEY_SCHEMA, **claim}).removeprefix("sha256:")

@@ -105,11 +105,18 @@ def base_logprobs(model: PreTrainedModel, anchors: Sequence[Anchor]) -> Float[Te
     return logits.float().log_softmax(-1)
 
 
-def divergence(patched: Float[Tensor, "scored vocab"], base: Float[Tensor, "scored vocab"]) -> Float[Tensor, ""]:
-    """Return the mean over tokens of KL(base || patched), in nats, as 2603.16210 weighs it on benign prompts.
+def divergence(
+    patched: Float[Tensor, "scored vocab"], base: Float[Tensor, "scored vocab"], anchors: Sequence[Anchor]
+) -> Float[Tensor, ""]:
+    """Return the mean over anchors of each one's mean KL(base || patched) a token, in nats.
+
+    The divergence is that of 2603.16210 on benign prompts. Every anchor counts alike: in a short answer the first
+    tokens, at which a refusal would begin, weigh more than in a long passage.
 
     Args:
         patched: Logits behind the patch; differentiable.
         base: The base's log-probabilities at the same tokens.
+        anchors: Whose tokens these are, in order.
     """
-    return F.kl_div(patched.float().log_softmax(-1), base, log_target=True, reduction="batchmean")
+    by_token = F.kl_div(patched.float().log_softmax(-1), base, log_target=True, reduction="none").sum(-1)
+    return torch.stack([one.mean() for one in by_token.split([len(one.text_ids) for one in anchors])]).mean()

@@ -134,7 +134,7 @@ def build_pairs(
         for prompt, request, responses in zip(task.prompts, requests, responses_of, strict=True)
     ]
     scored = _scored(task, sides)
-    maker = _Maker(task, settings, reference.name)
+    maker = _Maker(task, settings, reference.name, seed)
     for prompt, request, worst, best in zip(
         task.prompts, requests, scored[: len(requests)], scored[len(requests) :], strict=True
     ):
@@ -179,8 +179,9 @@ class _Fit:
 class _Maker:
     """Makes the pairs of one risk, prompt by prompt, and counts what becomes of the candidates."""
 
-    def __init__(self, task: PairTask, settings: PairSettings, reference: str) -> None:
+    def __init__(self, task: PairTask, settings: PairSettings, reference: str, seed: int) -> None:
         self.task = task
+        self.seed = seed
         self.settings = settings
         self.reference = reference
         self.pairs: dict[tuple[tuple[int, ...], ...], Pair] = {}
@@ -222,6 +223,8 @@ class _Maker:
                 judge=f"{self.task.judge.name} {self.task.judge.version}",
                 reference=self.reference,
                 sampling=self.settings.sampling,
+                reference_sampling=self.settings.reference_sampling or self.settings.sampling,
+                seed=self.seed,
             )
         return outcome
 

@@ -23,7 +23,6 @@ MEANINGS: Mapping[str, str] = {
     "margin": "the scores are too close",
     "reversed": "the chosen side is the less safe one",
     "winner": "the chosen side is not safe enough",
-    "unbalanced": "left out to balance the risks",
     "kept": "pairs to train on",
 }
 """What each row of the table counts."""
@@ -45,23 +44,12 @@ class FilterTable:
     margin: Count = 0
     reversed: Count = 0
     winner: Count = 0
-    unbalanced: Count = 0
     kept: Count = 0
-
-    def __add__(self, other: FilterTable) -> FilterTable:
-        """Return the table of both sets of candidates."""
-        return FilterTable(**{name: getattr(self, name) + getattr(other, name) for name in MEANINGS})
 
     def dropped(self) -> dict[str, int]:
         """Return what was dropped by each filter that dropped anything."""
         names = [name for name in MEANINGS if name not in ("candidates", "kept")]
         return {name: getattr(self, name) for name in names if getattr(self, name)}
-
-    def to_text(self) -> str:
-        """Return the table as aligned lines, one a count, rows of nothing left out."""
-        shown = {"candidates": self.candidates, **self.dropped(), "kept": self.kept}
-        digits = len(str(self.candidates))
-        return "\n".join(f"{name:<10} {count:>{digits}}  {MEANINGS[name]}" for name, count in shown.items())
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)

@@ -83,7 +83,9 @@ class SharedPrefixModel(PeftModelForCausalLM):  # type: ignore[misc]  # peft shi
         """Keep the divergence of the anchors' logits from the base's."""
         self.anchor_divergence = None
         if patched is not None:
-            self.anchor_divergence = divergence(patched, base_logprobs(self.get_base_model(), self.anchors))
+            self.anchor_divergence = divergence(
+                patched, base_logprobs(self.get_base_model(), self.anchors), self.anchors
+            )
 
 
 def _spans(labels: Tensor, attention_mask: Tensor | None) -> tuple[list[int], list[int]]:

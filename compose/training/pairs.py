@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import random
-from collections.abc import Sequence
 from dataclasses import dataclass as plain
 from functools import cached_property
 from itertools import chain
@@ -21,7 +19,7 @@ from compose.errors import Rejected
 from compose.records import SETTINGS
 from compose.training.filters import FilterTable
 
-FORMAT = 1
+FORMAT = 2
 MAX_FILE_BYTES = 1 << 30
 
 
@@ -44,6 +42,8 @@ class Pair:
         judge: Name and version of the judge.
         reference: Name of the reference that wrote `chosen`.
         sampling: How the base's completions were drawn.
+        reference_sampling: How the reference's were asked for.
+        seed: The seed of both.
     """
 
     risk: str
@@ -59,6 +59,8 @@ class Pair:
     judge: str
     reference: str
     sampling: Sampling
+    reference_sampling: Sampling
+    seed: int
 
 
 _PAIR = TypeAdapter(Pair)
@@ -75,15 +77,6 @@ class PairSet:
     def digest(self) -> str:
         """The digest of the pairs, order included: the same on every machine, whatever the table says."""
         return of_bytes(b"\n".join(_line(pair) for pair in self.pairs))
-
-    def by_risk(self) -> dict[str, tuple[Pair, ...]]:
-        """Return the pairs of each risk, risks in the order of their first pair."""
-        risks = dict.fromkeys(pair.risk for pair in self.pairs)
-        return {risk: tuple(pair for pair in self.pairs if pair.risk == risk) for risk in risks}
-
-    def for_preference(self) -> tuple[Pair, ...]:
-        """Return the pairs that have both completions, as DPO needs them."""
-        return tuple(pair for pair in self.pairs if pair.rejected_ids)
 
     def save(self, path: Path) -> None:
         """Write the pairs as JSON lines behind one line with format, digest and table: whole or not at all.
@@ -122,31 +115,6 @@ def load(path: Path) -> PairSet:
     if pairs.digest != expected:
         raise _corrupt(path, "pairs whose digest is not the recorded one")
     return pairs
-
-
-def mixture(sets: Sequence[PairSet], seed: int) -> PairSet:
-    """Return one set with equal numbers of pairs of each set, in turn: the joint strategy's training data.
-
-    Each set is shuffled by the seed; the smallest one decides how many are taken, and the table counts the
-    others' surplus as `unbalanced`.
-
-    Raises:
-        Rejected: `pairs-empty` when there is no set, or a set without a pair.
-    """
-    if not sets or not all(one.pairs for one in sets):
-        raise Rejected(
-            "pairs-empty",
-            subject="the mixture of several risks' pairs",
-            expected="at least one pair of every risk",
-            got=f"sets of {', '.join(str(len(one.pairs)) for one in sets) or 'nothing'}",
-            fix="build pairs for every risk first, or loosen the filters of the empty one",
-        )
-    number = min(len(one.pairs) for one in sets)
-    shuffled = [random.Random(f"mixture {seed} {place}").sample(one.pairs, number) for place, one in enumerate(sets)]
-    pairs = tuple(pair for together in zip(*shuffled, strict=True) for pair in together)
-    table = sum((one.table for one in sets), FilterTable())
-    surplus = table.kept - len(pairs)
-    return PairSet(pairs, dataclasses.replace(table, kept=len(pairs), unbalanced=table.unbalanced + surplus))
 
 
 def _line(pair: Pair) -> bytes:

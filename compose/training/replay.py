@@ -191,22 +191,6 @@ def mix(
     return [next(extra) if replayed else next(rest) for replayed in layout]
 
 
-def total_rows(n_current: int, ratio: float, batch_size: int) -> int:
-    """Return the `n_total` with which `mix` gives exactly `n_current` rows of the current risk their places.
-
-    So a stage with replay sees its own risk's pairs as often as a stage without, and takes more steps for it.
-
-    Raises:
-        Rejected: `settings-invalid` for numbers that leave a batch without rows of its own.
-    """
-    _check_mix("replay", ratio, batch_size, batch_size)
-    own = batch_size - round(ratio * batch_size)
-    batches, rest = divmod(n_current, own)
-    # size - round(ratio * size) grows with size in steps of 0 and 1, so it meets every rest below `own`.
-    last = next(size for size in range(batch_size) if size - round(ratio * size) == rest)
-    return batches * batch_size + last
-
-
 def _batches(n_total: int, batch_size: int) -> list[int]:
     """Return the sizes of the stage's batches; the last one may be short."""
     full, short = divmod(n_total, batch_size)

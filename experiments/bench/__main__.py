@@ -22,7 +22,7 @@ import transformers
 
 from compose.base import Base, load_base
 from compose.durable import write_json
-from compose.errors import Rejected
+from compose.errors import Rejected, machine_refused
 from compose.laboratory.provenance import commit, machine, versions
 from experiments.bench.cases import measure
 from experiments.bench.settings import read_settings
@@ -46,6 +46,9 @@ def main(words: Sequence[str]) -> int:
                 print(table(records), flush=True)
     except Rejected as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(machine_refused(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted: finished parts are in the JSON, if `out` was given", file=sys.stderr)

@@ -88,6 +88,23 @@ def test_concat_puts_the_patches_in_order_under_the_wanted_name(patch_folder: Pa
     assert [parent.name for parent in both.card.parents] == ["tox", "bias"]
 
 
+def test_a_composition_made_for_a_base_is_proven_on_it(
+    patch_folder: PatchFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tox, bias = patch_folder("tox", seed=1), patch_folder("bias", seed=2)
+    (bias / "patch.json").unlink()  # as PEFT alone would have written it
+
+    out = str(tmp_path / "both")
+    assert "a base that nobody recorded" in " ".join(failed(capsys, "concat", str(tox), str(bias), "--out", out))
+    assert main(["concat", str(tox), str(bias), "--model", "tiny", "--out", out]) == 0
+    both = load(Path(out)).card
+    assert (both.status, both.base.name) == ("unproven", "tiny")
+    assert both.self_test is not None
+    capsys.readouterr()
+    assert main(["generate", "--model", "tiny", "--patch", out, "--max-new-tokens", "4", "one two"]) == 0
+    assert "(unproven)" in capsys.readouterr().out
+
+
 def test_mean_takes_weights(patch_folder: PatchFolder, tmp_path: Path) -> None:
     tox, bias = patch_folder("tox", seed=1), patch_folder("bias", seed=2)
 

@@ -23,7 +23,7 @@ base = load_base("tiny", device="cpu")
 pairs = [
     Pair(risk="toxicity", prompt_id=str(n), prompt_ids=(20 + n, 21), chosen_ids=(30, 31 + n), rejected_ids=(50, 51, 52),
          prompt="", chosen="", rejected="", chosen_score=None, rejected_score=None, judge="", reference="",
-         sampling=Sampling())
+         sampling=Sampling(), reference_sampling=Sampling(), seed=0)
     for n in range(12)
 ]
 start = base.model.get_input_embeddings().weight[5:9].clone()

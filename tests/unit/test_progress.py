@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from compose.progress import PlainLines, bar, track
+from compose.progress import PlainLines, bar
 
 
 def test_a_log_gets_whole_lines_that_say_what_is_done_and_how_far(capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,14 +33,3 @@ def test_quiet_work_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with bar(2, "working", quiet=True) as progress:
         progress.update(2)
     assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize("total", [None, 3])
-def test_tracking_yields_every_item_in_order(capsys: pytest.CaptureFixture[str], total: int | None) -> None:
-    assert list(track(iter("abc"), "letters", total)) == ["a", "b", "c"]
-    assert "letters" in capsys.readouterr().err
-
-
-def test_tracking_asks_a_list_for_its_length(capsys: pytest.CaptureFixture[str]) -> None:
-    list(track([1, 2], "numbers"))
-    assert "2/2" in capsys.readouterr().err

@@ -151,7 +151,9 @@ def test_an_unreachable_server_means_an_offline_run(tmp_path: Path, monkeypatch:
     assert recorded(tmp_path)["run"].curve("safety/toxicity/arm") == {(0, 0): 0.5}
 
 
-@pytest.mark.parametrize("error", [wandb.Error("broken"), ConnectionResetError("gone"), RuntimeError("dead")])
+@pytest.mark.parametrize(
+    "error", [wandb.Error("broken"), ConnectionResetError("gone"), RuntimeError("dead"), Exception("any")]
+)
 def test_a_tracker_that_fails_warns_once_and_the_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:

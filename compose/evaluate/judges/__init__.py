@@ -81,6 +81,16 @@ def make_judge(name: str) -> Judge:
     return JUDGES[name]()
 
 
+def refuse_unknown(name: str) -> None:
+    """Refuse settings that name no judge.
+
+    Raises:
+        ValueError: As pydantic expects it of a check.
+    """
+    if name not in JUDGES:
+        raise ValueError(f"judge is {name!r}; known judges are {', '.join(sorted(JUDGES))}")
+
+
 def judge_all(judge: Judge, items: Sequence[Judged], *, subject: str) -> list[float | None]:
     """Return the judge's scores, with None for whatever is not a number in [0, 1].
 

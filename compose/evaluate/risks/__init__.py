@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from compose.evaluate.risks.kinds import RISK_KINDS, RiskKind
-from compose.evaluate.risks.load import Risk, load_risk
+from compose.evaluate.risks.load import Risk, load_risk, refuse_shared_prompts
 from compose.evaluate.risks.screen import Screening
 from compose.evaluate.risks.spec import RiskSpec, Screen
 
-__all__ = ["RISK_KINDS", "Risk", "RiskKind", "RiskSpec", "Screen", "Screening", "load_risk"]
+__all__ = ["RISK_KINDS", "Risk", "RiskKind", "RiskSpec", "Screen", "Screening", "load_risk", "refuse_shared_prompts"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 
 from compose.base import Base
@@ -140,8 +141,7 @@ def split(spec: RiskSpec, prompts: Sequence[Prompt]) -> tuple[list[Prompt], list
 
 def _refuse_overlap(spec: RiskSpec, train: Sequence[Prompt], test: Sequence[Prompt]) -> None:
     """Refuse a test prompt that is also a train prompt, whatever its case and spacing."""
-    known = {normal_form(prompt.text) for prompt in train}
-    shared = [prompt.id for prompt in test if normal_form(prompt.text) in known]
+    shared = _shared(train, test)
     if spec.n_train and shared:
         raise Rejected(
             "prompts-overlap",
@@ -150,6 +150,29 @@ def _refuse_overlap(spec: RiskSpec, train: Sequence[Prompt], test: Sequence[Prom
             got=f"{len(shared)} in both, first by id: {', '.join(shared[:3])}",
             fix="remove them from `prompts` or `test_prompts`, or give one source and let it be split",
         )
+
+
+def refuse_shared_prompts(risks: Sequence[Risk]) -> None:
+    """Refuse risks of which one is trained on prompts that another is tested with: an arm may train on both.
+
+    Raises:
+        Rejected: `prompts-overlap`.
+    """
+    for trained, tested in permutations(risks, 2):
+        if shared := _shared(trained.train, tested.test):
+            raise Rejected(
+                "prompts-overlap",
+                subject=f"risks {trained.name} and {tested.name}",
+                expected=f"no test prompt of {tested.name} among the train prompts of {trained.name}",
+                got=f"{len(shared)} in both, first by id: {', '.join(shared[:3])}",
+                fix="give the risks sources of their own, or split one source alike: the same by_group and split_seed",
+            )
+
+
+def _shared(train: Sequence[Prompt], test: Sequence[Prompt]) -> list[str]:
+    """Return the ids of the test prompts that are among the train prompts, whatever their case and spacing."""
+    known = {normal_form(prompt.text) for prompt in train}
+    return [prompt.id for prompt in test if normal_form(prompt.text) in known]
 
 
 def _choose(

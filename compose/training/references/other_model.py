@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import StringConstraints
 from pydantic.dataclasses import dataclass
 
-from compose.base import Base, load_base
+from compose.base import Base, known_models, load_base
 from compose.engine import Sampling
 from compose.evaluate.prompts import Prompt, render
 from compose.records import SETTINGS
@@ -26,7 +25,11 @@ class OtherModel:
     """
 
     kind: Literal["other_model"] = "other_model"
-    model: Annotated[str, StringConstraints(min_length=1)]
+    model: str
+
+    def __post_init__(self) -> None:
+        if self.model not in known_models():
+            raise ValueError(f"model is {self.model!r}; known models are {', '.join(known_models())}")
 
     def make(self, context: ReferenceContext) -> Reference:
         """Return the reference; its model is loaded when it is first asked."""
@@ -49,7 +52,7 @@ class OtherModelReference:
             Rejected: What `load_base` raises for a model that cannot be loaded.
         """
         if self._model is None:
-            self._model = load_base(self.settings.model)
+            self._model = load_base(self.settings.model, device=str(self.context.base.model.device))
         model = self._model
         requests = [Request(prompt.id, render(model.tokenizer, prompt)) for prompt in prompts]
         draw = Draw(samples=samples, sampling=sampling, seed=seed, store=self.context.store)

@@ -96,11 +96,14 @@ def test_a_way_to_lose_the_patch_is_refused_with_its_reason(base: Base, patch: P
     assert next(iter(options)) in refusal.value.subject
 
 
+@pytest.mark.parametrize(
+    ("option", "value"), [("prefill_chunk_size", 4), ("repetition_penalty", 1.3), ("guidance_scale", 2.0)]
+)
 def test_an_option_hidden_in_the_bases_own_generation_config_is_refused(
-    base: Base, patch: Patch, monkeypatch: pytest.MonkeyPatch
+    base: Base, patch: Patch, monkeypatch: pytest.MonkeyPatch, option: str, value: float
 ) -> None:
-    monkeypatch.setattr(base.model.generation_config, "prefill_chunk_size", 4)
-    with pytest.raises(Rejected, match="unsupported-generation"):
+    monkeypatch.setattr(base.model.generation_config, option, value)
+    with pytest.raises(Rejected, match=rf"unsupported-generation.*{option}"):
         PatchedModel(base, patch).generate("a", max_new_tokens=3, num_beams=2)
 
 

@@ -40,6 +40,8 @@ def pairs(risk: str, count: int, *, rejected: bool = True) -> PairSet:
             judge="j 1",
             reference="best of 2",
             sampling=Sampling(),
+            reference_sampling=Sampling(),
+            seed=0,
         )
 
     table = FilterTable(candidates=count + 3, margin=2, winner=1, kept=count)

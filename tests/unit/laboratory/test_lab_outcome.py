@@ -16,6 +16,7 @@ from compose.evaluate.results import Measurement, Passages, RiskResult
 from compose.evaluate.risks import Risk, RiskSpec, Screening
 from compose.evaluate.sources import BuiltinPrompts
 from compose.laboratory import outcome
+from compose.laboratory.curves import Curves
 from compose.laboratory.outcome import Measured
 from compose.laboratory.realise import Made
 from compose.laboratory.shelf import Trained
@@ -97,7 +98,7 @@ def build(make_patch: Callable[..., Patch]) -> Callable[..., Measured]:
             },
             base=measurement(BASE),
             stages={stage: measurement(safety.get(stage, BASE)) for stage in stages},
-            curves=curves,
+            curves=Curves(curves),
         )
 
     return make

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 import torch
 
-from compose.artifact import Patch, prefix_digest
+from compose.artifact import Patch, prefix_digest, save
 from compose.base import Base
 from compose.engine.self_test import run_self_test
 from compose.laboratory.realise import Made, Realiser, Teaching
 from compose.laboratory.shelf import Shelf
 from compose.laboratory.spec import InitSettings
-from compose.laboratory.starts import fresh_starts
+from compose.laboratory.starts import fresh_starts, start_claim
+from compose.parse import revise
+from compose.records import BaseRef
 from compose.strategies import Arm, ReplaySpec, Stage, Task, plan_arms
 from compose.strategies.concat import Concat
 from compose.strategies.joint import Joint
@@ -45,6 +47,7 @@ def teaching(tiny: Base, make_pairs: Callable[..., PairSet]) -> Teaching:
         settings=TrainSettings(sft_steps=1, dpo_steps=2, batch_size=2, anchor_weight=1.0, snapshots=1),
         start=fresh_starts(tiny, INITS, 0),
         starts={risk: {"text": init.text} for risk, init in INITS.items()},
+        efforts={"tox": 1.0, "bias": 1.0},
         seed=0,
     )
 
@@ -170,3 +173,37 @@ def test_sampled_starts_are_one_matrix_for_all_specialists_of_a_seed(tiny: Base)
     )
     assert torch.equal(first, second)
     assert not torch.equal(first, other[0])
+
+
+def test_a_stage_may_start_from_the_rows_of_a_finished_patch(
+    tiny: Base, make_patch: Callable[..., Patch], tmp_path: Path
+) -> None:
+    dim = tiny.model.get_input_embeddings().weight.shape[1]
+    finished = make_patch(
+        [[0.1 * row] * dim for row in (1.0, 2.0, 3.0)], base=BaseRef(name="tiny", fingerprint=tiny.fingerprint)
+    )
+    folder = save(finished, tmp_path / "finished")
+    init = InitSettings(kind="patch", patch=str(folder))
+    (stage,) = plan_arms([], Task(risks=("tox",), tokens=3))[0].stages
+    prefix, info = fresh_starts(tiny, {"tox": init}, 0)(stage)  # type: ignore[arg-type]
+    assert torch.equal(prefix, finished.prefix)
+    assert (info.kind, info.digest) == ("patch", finished.card.prefix)
+    copy = save(finished, tmp_path / "copy")
+    assert start_claim(init) == start_claim(InitSettings(kind="patch", patch=str(copy)))
+
+
+def test_a_patch_off_the_shelf_that_gives_other_logits_here_is_made_again(
+    teaching: Teaching, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arms, shelf = plan_arms([], Task(risks=("tox",), tokens=3)), Shelf(tmp_path)
+    made = by_name(arms, Realiser(teaching, shelf).run(arms))["specialist-tox"]
+    key = teaching.key(arms[0].stages[0])
+    kept, test = shelf.get(key), made.card.self_test
+    assert kept is not None
+    assert test is not None
+    off = tuple(tuple(value + 5 * test.tolerance for value in row) for row in test.patched)
+    card = revise(made.card, self_test=test.model_copy(update={"patched": off}))
+    shelf.put(key, replace(kept, patch=Patch(made.prefix, card)))
+    again = by_name(arms, Realiser(teaching, shelf).run(arms))["specialist-tox"]
+    assert torch.equal(again.prefix, made.prefix)
+    assert "specialist-tox is made again: logits that are off" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from compose.training.pairs import Pair, PairSet
 from compose.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(sft_steps=4, dpo_steps=6, batch_size=4)
+EVEN = {"tox": 1.0, "bias": 1.0}
 ONE = specialist("tox", 4)
 REPLAY = TrainStage(
     risks=("bias",), tokens=4, start=ONE, replay=ReplaySpec(mode="replay", ratio=0.5, capacity=4), memory=("tox",)
@@ -27,7 +28,7 @@ def rows_of(stage: TrainStage, make_pairs: MakePairs, *, seed: int = 0) -> list[
     return training_rows(
         stage,
         {"tox": make_pairs("tox", 10).pairs, "bias": make_pairs("bias", 10).pairs},
-        settings_of(stage, SETTINGS),
+        settings_of(stage, SETTINGS, EVEN),
         seed=seed,
     )
 
@@ -37,9 +38,9 @@ def batches(rows: list[Pair]) -> list[Counter[str]]:
 
 
 def test_steps_are_counted_out_for_each_stage() -> None:
-    assert settings_of(ONE, SETTINGS) == SETTINGS
-    assert settings_of(REPLAY, SETTINGS).dpo_steps == 12
-    assert settings_of(JOINT, SETTINGS).sft_steps == 8
+    assert settings_of(ONE, SETTINGS, EVEN) == SETTINGS
+    assert settings_of(REPLAY, SETTINGS, EVEN).dpo_steps == 12
+    assert settings_of(JOINT, SETTINGS, EVEN).sft_steps == 8
 
 
 def test_a_specialist_sees_its_own_pairs_as_often_as_its_longest_phase_asks(make_pairs: MakePairs) -> None:

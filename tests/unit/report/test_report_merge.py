@@ -74,7 +74,7 @@ def test_other_metrics_add_the_runs_error_and_the_seeds_spread_in_quadrature(mak
         return make_small({"base": BASE}, seed=seed, utility={"perplexity": measured})
 
     same = merge([with_perplexity(0, 20.0), with_perplexity(1, 20.0)]).rows["base"].utility["perplexity"]
-    assert (same.value, same.low, same.high, same.n) == (20.0, 19.0, 21.0, 20)
+    assert (same.value, same.low, same.high, same.n) == (20.0, 19.0, 21.0, 10)
 
     apart = merge([with_perplexity(0, 19.0), with_perplexity(1, 21.0)]).rows["base"].utility["perplexity"]
     # Spread: sd sqrt(2), t(1) = 12.706, over sqrt(2): 12.706; with the runs' 1.0: sqrt(12.706^2 + 1) = 12.745.

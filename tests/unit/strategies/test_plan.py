@@ -17,7 +17,6 @@ from compose.strategies.plan import (
     in_order,
     is_specialist,
     orders_of,
-    parents,
     specialist,
     stage_key,
     steps_of,
@@ -33,7 +32,8 @@ TRAINED_ON = TrainStage(risks=("bias",), tokens=4, start=TOX, replay=REPLAY, mem
 def context(**changes: Any) -> dict[str, Any]:
     pairs = {"tox": "sha256:t", "bias": "sha256:g"}
     starts = {"tox": {"text": "Be polite."}, "bias": {"text": "Be fair."}}
-    return {"base": "sha256:b", "seed": 0, "pairs": pairs, "starts": starts, **changes}
+    efforts = {"tox": 1.0, "bias": 1.0}
+    return {"base": "sha256:b", "seed": 0, "pairs": pairs, "starts": starts, "efforts": efforts, **changes}
 
 
 def test_the_given_order_comes_first_in_every_choice_of_orders() -> None:
@@ -49,12 +49,6 @@ def test_dependencies_come_before_what_needs_them_and_only_once() -> None:
     assert ordered == [TOX, BIAS, BOTH, TRAINED_ON]
 
 
-def test_teachers_are_dependencies_and_the_base_is_none() -> None:
-    distilled = TrainStage(risks=("tox",), tokens=8, objective="distil", teachers=(TOX, None, BIAS), start=BOTH)
-    assert parents(distilled) == (BOTH, TOX, BIAS)
-    assert in_order([distilled]) == [TOX, BIAS, BOTH, distilled]
-
-
 def test_only_a_fresh_patch_of_one_risk_is_a_specialist() -> None:
     assert is_specialist(TOX)
     assert not is_specialist(TRAINED_ON)
@@ -63,11 +57,14 @@ def test_only_a_fresh_patch_of_one_risk_is_a_specialist() -> None:
 
 
 def test_a_stage_takes_as_many_steps_as_show_each_risks_pairs_as_often_as_a_specialist() -> None:
-    assert steps_of(TOX, 30, 8) == 30
-    assert steps_of(TRAINED_ON, 30, 8) == 60  # 4 of 8 rows are added: 30 * 8 / 4
-    assert steps_of(TrainStage(risks=("tox", "bias"), tokens=8), 30, 8) == 60
+    even = {"tox": 1.0, "bias": 1.0}
+    joint = TrainStage(risks=("tox", "bias"), tokens=8)
+    assert steps_of(TOX, 30, 8, even) == 30
+    assert steps_of(TRAINED_ON, 30, 8, even) == 60  # 4 of 8 rows are added: 30 * 8 / 4
+    assert steps_of(joint, 30, 8, even) == 60
+    assert steps_of(joint, 30, 8, {"tox": 1.5, "bias": 0.5}) == 45 + 15
     third = ReplaySpec(mode="pad", ratio=0.3)  # round(0.3 * 8) = 2 of 8 rows: 10 * 8 / 6 = 13.3
-    assert steps_of(TrainStage(risks=("tox",), tokens=4, replay=third), 10, 8) == 14
+    assert steps_of(TrainStage(risks=("tox",), tokens=4, replay=third), 10, 8, even) == 14
 
 
 def test_stages_of_an_arm_are_named_after_the_risks_handled_so_far() -> None:
@@ -99,8 +96,6 @@ def test_equal_stages_have_equal_keys_wherever_they_stand() -> None:
         TrainStage(risks=("tox",), tokens=4, start=BIAS),
         TrainStage(risks=("tox",), tokens=4, frozen=BIAS),
         TrainStage(risks=("tox",), tokens=4, replay=REPLAY),
-        TrainStage(risks=("tox",), tokens=4, objective="distil"),
-        TrainStage(risks=("tox",), tokens=4, teachers=(None,)),
         TrainStage(risks=("tox", "bias"), tokens=4),
         ComposeStage(method="concat", parts=(TOX,)),
     ],

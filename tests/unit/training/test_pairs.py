@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from compose.engine import Sampling
 from compose.errors import Rejected
 from compose.training.filters import Filters, FilterTable
-from compose.training.pairs import Pair, PairSet, load, mixture
+from compose.training.pairs import Pair, PairSet, load
 
 Damage = Callable[[list[str]], list[str]]
 
@@ -56,17 +55,9 @@ def test_a_pair_is_kept_when_it_is_far_apart_and_its_winner_acceptable(
     assert Filters(margin=0.25, winner=0.5).outcome(chosen, rejected) == outcome
 
 
-def test_tables_add_up_and_print_what_was_dropped() -> None:
-    table = FilterTable(candidates=12, empty=3, margin=4, kept=5) + FilterTable(candidates=2, winner=1, kept=1)
-    assert table == FilterTable(candidates=14, empty=3, margin=4, winner=1, kept=6)
+def test_a_table_says_what_was_dropped_by_which_filter() -> None:
+    table = FilterTable(candidates=14, empty=3, margin=4, winner=1, kept=6)
     assert table.dropped() == {"empty": 3, "margin": 4, "winner": 1}
-    assert [line.split()[:2] for line in table.to_text().splitlines()] == [
-        ["candidates", "14"],
-        ["empty", "3"],
-        ["margin", "4"],
-        ["winner", "1"],
-        ["kept", "6"],
-    ]
 
 
 def test_a_set_survives_the_disk(tmp_path: Path) -> None:
@@ -112,7 +103,7 @@ def _torn(lines: list[str]) -> list[str]:
 
 
 def _of_another_format(lines: list[str]) -> list[str]:
-    return [json.dumps(json.loads(lines[0]) | {"format": 2}), *lines[1:]]
+    return [json.dumps(json.loads(lines[0]) | {"format": 99}), *lines[1:]]
 
 
 def _headless(lines: list[str]) -> list[str]:
@@ -149,34 +140,3 @@ def test_a_damaged_file_is_refused_and_none_of_it_shown(tmp_path: Path, damage: 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Rejected, match="pairs-corrupt"):
         load(tmp_path / "pairs.jsonl")
-
-
-def test_pairs_without_a_rejected_side_are_for_sft_only() -> None:
-    both, alone = pair(1), pair(2, rejected_ids=(), rejected="")
-    assert PairSet((both, alone), FilterTable()).for_preference() == (both,)
-
-
-def test_a_set_splits_by_risk() -> None:
-    bias, tox = pair(1, "bias"), pair(1)
-    made = PairSet((tox, bias, tox), FilterTable())
-    assert made.by_risk() == {"toxicity": (tox, tox), "bias": (bias,)}
-
-
-def test_a_mixture_has_equal_numbers_in_turn() -> None:
-    mixed = mixture([pairs(5, "toxicity"), pairs(3, "bias"), pairs(4, "harm")], seed=1)
-    assert [one.risk for one in mixed.pairs] == ["toxicity", "bias", "harm"] * 3
-    assert Counter(one.prompt_id for one in mixed.pairs).most_common(1)[0][1] == 1
-    # 5 + 3 + 4 = 12 were kept and 9 are used: 3 are left out for balance. 12 + 3 * 2 candidates in all.
-    assert mixed.table == FilterTable(candidates=18, margin=6, unbalanced=3, kept=9)
-
-
-def test_a_mixture_follows_from_its_seed() -> None:
-    sets = [pairs(9, "toxicity"), pairs(9, "bias")]
-    assert mixture(sets, seed=1).digest == mixture(sets, seed=1).digest
-    assert mixture(sets, seed=1).digest != mixture(sets, seed=2).digest
-
-
-@pytest.mark.parametrize("sets", [[], [pairs(2), pairs(0, "bias")]])
-def test_a_mixture_without_a_risk_is_refused(sets: list[PairSet]) -> None:
-    with pytest.raises(Rejected, match="pairs-empty"):
-        mixture(sets, seed=0)

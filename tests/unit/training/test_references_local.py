@@ -200,9 +200,9 @@ def test_another_model_is_loaded_once_and_only_when_asked(
     assert loaded == ["tiny"]
 
 
-def test_an_unknown_model_is_refused(context: ReferenceContext) -> None:
-    with pytest.raises(Rejected, match="settings-invalid"):
-        make_reference(OtherModel(model="nobody"), context).respond([OPEN], 1, SAMPLING, 1)
+def test_a_model_that_conf_does_not_know_is_refused_before_anything_is_drawn() -> None:
+    with pytest.raises(ValueError, match="known models are"):
+        OtherModel(model="nobody")
 
 
 @pytest.mark.parametrize("name", sorted(REFERENCES))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compose.errors import Rejected
-from compose.training.replay import MIX_MODES, POLICIES, Policy, ReplayBuffer, fair_shares, mix, total_rows
+from compose.training.replay import MIX_MODES, POLICIES, Policy, ReplayBuffer, fair_shares, mix
 
 RISKS = ("toxicity", "bias", "harm")
 
@@ -132,26 +132,6 @@ def test_each_batch_has_exactly_its_share_of_replayed_rows(
     for start in range(0, len(stage), batch_size):
         batch = stage[start : start + batch_size]
         assert sum(risk != "harm" for risk, _ in batch) == replayed
-
-
-@settings(deadline=None)
-@given(
-    ratio=st.floats(0, 0.9),
-    batch_size=st.integers(2, 16),
-    n_current=st.integers(1, 60),
-)
-def test_total_rows_leaves_the_current_risk_exactly_its_rows(ratio: float, batch_size: int, n_current: int) -> None:
-    if round(ratio * batch_size) == batch_size:
-        return
-    n_total = total_rows(n_current, ratio, batch_size)
-    buffer = filled("reservoir", 6, {"toxicity": 10})
-    stage = {
-        mode: mix(rows("harm", 7), buffer, mode=mode, ratio=ratio, batch_size=batch_size, n_total=n_total, seed=0)
-        for mode in MIX_MODES
-    }
-    assert len(stage["none"]) == n_current
-    assert len(stage["replay"]) == len(stage["pad"]) == n_total
-    assert sum(risk == "harm" for risk, _ in stage["replay"]) == n_current
 
 
 def test_modes_differ_in_the_extra_rows_only() -> None:

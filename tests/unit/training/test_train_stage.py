@@ -39,6 +39,8 @@ def pair(number: int, rejected: tuple[int, ...] = (50, 51, 52)) -> Pair:
         judge="none",
         reference="none",
         sampling=Sampling(),
+        reference_sampling=Sampling(),
+        seed=0,
     )
 
 
