@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,7 +86,7 @@ def test_the_record_holds_every_arm_and_reads_back(run: Run) -> None:
 
 
 def test_stages_that_arms_share_were_trained_once(run: Run) -> None:
-    assert len([path for path in run.folders.stages.iterdir() if path.is_dir()]) == 6
+    assert len(list(run.folders.stages.glob("*/stage.json"))) == 6
 
 
 def test_every_arm_leaves_a_patch_that_passes_its_self_test(run: Run, tiny: Base) -> None:
@@ -148,7 +150,7 @@ def test_an_interrupted_run_keeps_what_was_finished_and_ends_as_if_it_had_not_be
         patched.setattr(TRAIN, interrupted)
         with pytest.raises(KeyboardInterrupt):
             start(tmp_path)
-    finished = {path.name for path in (tmp_path / "stages").iterdir() if path.is_dir()}
+    finished = list((tmp_path / "stages").glob("*/patch"))
     assert len(finished) == 3
 
     calls[0] = 10
@@ -156,6 +158,23 @@ def test_an_interrupted_run_keeps_what_was_finished_and_ends_as_if_it_had_not_be
     resumed = start(tmp_path)
     assert calls[0] == 13
     assert numbers(resumed.results) == numbers(run.results)
+
+
+def test_ctrl_c_ends_the_command_with_130_and_it_goes_on_when_repeated(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "experiments.forgetting", "debug=tiny", "device=cpu", f"runs={tmp_path}"]
+    began = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("stages/*/patch")) and began.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    began.send_signal(signal.SIGINT)
+    _, said = began.communicate(timeout=60)
+    assert began.returncode == 130
+    assert said.rstrip().endswith("interrupted: what was finished is kept; the same command goes on from there")
+    assert "Traceback" not in said
+    assert not list(tmp_path.glob("**/.compose-tmp-*"))
+    again = command(tmp_path, "debug=tiny", "device=cpu")
+    assert again.returncode == 0, again.stderr
+    assert len(list(tmp_path.glob("tiny/*/complete"))) == 1
 
 
 def test_another_job_of_the_seed_takes_over_what_they_have_in_common(

@@ -113,10 +113,15 @@ def test_every_plain_knob_stands_in_conf_so_that_it_can_be_set_without_a_plus(
 
 
 def test_orders_of_the_presets_are_those_their_headers_promise() -> None:
-    two, three = loaded("experiment=two_risk"), loaded("experiment=three_risk")
+    two, three = loaded("experiment=two_risk"), loaded("experiment=three_risk", "orders=cyclic")
     orders = {arm.order for arm in plan_arms(three.strategies, three.task) if arm.strategy == "sequential"}
-    assert len(orders) == 3
-    assert len({order[-1] for order in orders}) == 3
+    assert len({order[-1] for order in orders}) == len(orders) == 3
+    given = loaded("experiment=three_risk")
+    by_strategy = {
+        name: len({arm.order for arm in plan_arms(given.strategies, given.task) if arm.strategy == name})
+        for name in ("concat", "stacked")
+    }
+    assert by_strategy == {"concat": 6, "stacked": 1}
     assert {arm.order for arm in plan_arms(two.strategies, two.task) if arm.strategy == "stacked"} == {
         ("toxicity", "gender_bias"),
         ("gender_bias", "toxicity"),
@@ -134,7 +139,7 @@ def test_orders_of_the_presets_are_those_their_headers_promise() -> None:
         ("utility=null", "trainer.anchor_weight"),
         ("trainer.batch_size=1", "replay.ratio"),
         ("tokens=0", "tokens"),
-        ("utility.judge=nobody", "utility.judge"),
+        ("utility.judge=nobody", "judge is 'nobody'"),
         ("seed=-1", "seed"),
         ("seed=true", "seed"),
         ("trainer.dpo_lr=nan", "trainer.dpo_lr"),

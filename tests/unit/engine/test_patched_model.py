@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from peft import PeftModelForCausalLM, PromptTuningConfig
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PreTrainedModel
 
 from compose.artifact import Patch, new_patch
 from compose.base import Base, load_base
 from compose.engine import PatchedModel, Sampling
+from compose.engine.plain import plain_logits
 from compose.engine.self_test import PROBE, record_self_test, run_self_test
 from compose.errors import Rejected
 from compose.parse import revise
@@ -72,6 +73,37 @@ def test_transformers_options_give_what_an_unpadded_peft_row_gives(
     # PEFT crashes on static caches; a dynamic one must give the same tokens.
     peft_options = {k: v for k, v in options.items() if k != "cache_implementation"}
     assert found == [peft_generate(base, patch, PROMPTS[0], max_new_tokens=8, do_sample=False, **peft_options)]
+
+
+@pytest.mark.parametrize("options", [{"num_beams": 3}, {"cache_implementation": "static"}], ids=str)
+def test_sliding_windows_shorter_than_the_prefix_change_nothing_in_transformers_loop(
+    base: Base, make_model: Callable[[str], PreTrainedModel], prefix: torch.Tensor, options: dict[str, Any]
+) -> None:
+    model = make_model("gemma3")
+    gemma = dataclasses.replace(base, model=model)
+    card = CardDraft(
+        name="g",
+        risks=(),
+        base=BaseRef(fingerprint=base.fingerprint),
+        strategy="test",
+        self_test=record_self_test(model, prefix, range(3, 20)),
+    )
+    found = PatchedModel(gemma, new_patch(prefix, card))._with_transformers(
+        (5, 9, 40), 0, {"max_new_tokens": 6, **options}
+    )
+    ids: tuple[int, ...] = (5, 9, 40)
+    if "num_beams" in options:  # a search, whose result is PEFT's
+        stock = PeftModelForCausalLM(model, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=11))
+        with torch.no_grad():
+            stock.prompt_encoder["default"].embedding.weight.copy_(prefix)
+        row = torch.tensor([ids])
+        output = stock.generate(input_ids=row, attention_mask=torch.ones_like(row), max_new_tokens=6, num_beams=3)
+        expected = output[0, 3:].tolist()
+    else:
+        expected = []
+        while len(expected) < 6 and 2 not in expected:
+            expected.append(int(plain_logits(model, prefix, (*ids, *expected))[-1].argmax()))
+    assert found == base.tokenizer.decode(expected, skip_special_tokens=True)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from compose.engine import Sampling
 from compose.errors import Rejected
-from compose.evaluate.risks import RiskSpec, Screen, load_risk
+from compose.evaluate.risks import RiskSpec, Screen, load_risk, refuse_shared_prompts
 from compose.evaluate.sources import BuiltinPrompts
 
 Spec = Callable[..., RiskSpec]
@@ -61,6 +61,18 @@ def test_separate_sources_keep_to_their_sides(make_spec: Spec, write_lines: Line
     risk = load_risk(make_spec(prompts=(train,), test_prompts=(test,), n_train=3, n_test=2))
     assert {p.text.split()[0] for p in risk.train} == {"train"}
     assert {p.text.split()[0] for p in risk.test} == {"test"}
+
+
+def test_one_risks_test_prompts_may_not_be_anothers_train_prompts(make_spec: Spec, write_lines: Lines) -> None:
+    source = write_lines("shared.txt", [f"line {n}" for n in range(20)])
+    one = load_risk(make_spec(name="one", prompts=(source,), n_train=10, n_test=5))
+    alike = load_risk(make_spec(name="alike", prompts=(source,), n_train=10, n_test=5))
+    refuse_shared_prompts([one, alike])  # split alike: what is tested with is trained on by neither
+    other = load_risk(make_spec(name="other", prompts=(source,), n_train=10, n_test=5, split_seed=7))
+    with pytest.raises(Rejected, match="prompts-overlap") as refusal:
+        refuse_shared_prompts([one, other])
+    assert "one" in refusal.value.subject
+    assert "other" in refusal.value.subject
 
 
 def test_an_empty_risk_set_is_refused(make_spec: Spec, write_lines: Lines) -> None:

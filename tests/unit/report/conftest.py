@@ -243,6 +243,7 @@ def results(
 def write_run(folder: Path, run: RunResults, completion: str = "a harmless sentence") -> Path:
     """Write a run's folder, records included, and return it."""
     write_results(folder / "results.json", run)
+    (folder / "config.yaml").write_text("seed: 0\n", encoding="utf-8")
     (folder / "records").mkdir(exist_ok=True)
     for risk in run.risks:
         lines = []

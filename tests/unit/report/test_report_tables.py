@@ -134,7 +134,7 @@ def test_the_verdict_names_the_best_arm_and_whether_it_is_clearly_ahead(make_sma
     assert "The next, next, toxicity, keeps at least 70%: too close to tell the two apart." in said.details
     assert "The last, last, toxicity, ends at \N{MINUS SIGN}25% on its weakest risk." in said.details
 
-    clear = verdict(_ranked(make_small, {**close, "best": Estimate(value=0.8, low=0.75, high=0.9)}))
+    clear = verdict(_ranked(make_small, {**close, "best": Estimate(value=0.95, low=0.92, high=1.0)}))
     assert "The next, next, toxicity, keeps at least 70%." in clear.details
 
 

@@ -165,7 +165,7 @@ def test_best_of_n_refuses_what_leaves_no_choice(context: ReferenceContext, n: i
 def test_another_model_of_the_same_vocabulary_gives_its_tokens(
     context: ReferenceContext, tiny: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(other_model, "load_base", lambda name: tiny)
+    monkeypatch.setattr(other_model, "load_base", lambda name, device: tiny)
     reference = make_reference(OtherModel(model="tiny"), context)
     request = Request(OPEN.id, render(tiny.tokenizer, OPEN))
     expected = draw_responses(tiny, [request], Draw(samples=2, sampling=SAMPLING, seed=1), "expected")
@@ -176,7 +176,7 @@ def test_another_model_of_the_same_vocabulary_gives_its_tokens(
 def test_another_model_of_another_vocabulary_gives_text_alone(
     context: ReferenceContext, tiny: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(other_model, "load_base", lambda name: tiny)
+    monkeypatch.setattr(other_model, "load_base", lambda name, device: tiny)
     reference = make_reference(OtherModel(model="tiny"), context)
     with_ids = reference.respond([OPEN], 2, SAMPLING, 1)
     monkeypatch.setattr(other_model, "same_vocabulary", lambda one, other: False)
@@ -188,8 +188,8 @@ def test_another_model_is_loaded_once_and_only_when_asked(
 ) -> None:
     loaded: list[str] = []
 
-    def load(name: str) -> Base:
-        loaded.append(name)
+    def load(name: str, device: str) -> Base:
+        loaded.append(f"{name} on {device}")
         return replace(tiny, name=name)
 
     monkeypatch.setattr(other_model, "load_base", load)
@@ -197,7 +197,7 @@ def test_another_model_is_loaded_once_and_only_when_asked(
     assert loaded == []
     for _ in range(2):
         reference.respond([OPEN], 1, SAMPLING, 1)
-    assert loaded == ["tiny"]
+    assert loaded == ["tiny on cpu"]  # where the patched base is
 
 
 def test_a_model_that_conf_does_not_know_is_refused_before_anything_is_drawn() -> None:

@@ -6,9 +6,11 @@ import pytest
 import torch
 from peft import PeftModelForCausalLM, PromptTuningConfig
 from torch import Tensor
+from transformers import BloomConfig, BloomForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
 from compose.base import Base
+from compose.training.anchors import Anchor
 from compose.training.model import SharedPrefixModel
 
 OUTPUTS = ("log_probs", "entropy", "mean_logits", "is_top1")
@@ -82,3 +84,24 @@ def test_the_base_stays_in_evaluation_mode_while_the_patch_trains(tiny: Base, pr
     model = SharedPrefixModel(tiny.model, prefix).train()
     assert model.training
     assert not tiny.model.training
+
+
+def test_a_base_that_cannot_share_a_prefix_trains_on_the_plain_path(batch: dict[str, Tensor]) -> None:
+    torch.manual_seed(0)
+    config = BloomConfig(vocab_size=97, hidden_size=32, n_layer=2, n_head=4)
+    base = BloomForCausalLM(config).eval().requires_grad_(False)
+    add_fused_lm_head(base, outputs=OUTPUTS)
+    start = base.get_input_embeddings().weight[5:9].clone()
+    with pytest.warns(UserWarning, match="the plain path is used"):
+        model = SharedPrefixModel(base, start)
+        model.anchors = (Anchor((11, 12), (13, 14)),)
+        found = model(**batch, fused_lm_head=True)
+    stock = PeftModelForCausalLM(base, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4))
+    with torch.no_grad():
+        stock.prompt_encoder["default"].embedding.weight.copy_(start)
+    torch.testing.assert_close(found.log_probs, stock(**batch, fused_lm_head=True).log_probs)
+    assert model.anchor_divergence is not None
+    (found.log_probs.sum() + model.anchor_divergence).backward()
+    gradient = model.prefix_parameter().grad
+    assert gradient is not None
+    assert bool((gradient != 0).any())
