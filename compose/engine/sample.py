@@ -40,15 +40,16 @@ def next_tokens(
     probabilities = torch.softmax(logits.float() / sampling.temperature, dim=-1)
     chosen = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
     open_rows = torch.arange(len(logits), device=logits.device)
-    mass = probabilities.cumsum(-1)
+    candidates, mass = probabilities, probabilities.cumsum(-1)  # of the open rows: all of them, at first
     for attempt in range(N_TRIES):
-        token = _inverse(mass[open_rows], noise[open_rows, attempt])
-        likelier = _mass_above(probabilities[open_rows], token)
+        token = _inverse(mass, noise[open_rows, attempt])
+        outside = _mass_above(candidates, token) >= sampling.top_p
         chosen[open_rows] = token
-        open_rows = open_rows[likelier >= sampling.top_p]
+        open_rows = open_rows[outside]
         if not len(open_rows):
             return chosen
-    chosen[open_rows] = _from_sorted(probabilities[open_rows], noise[open_rows, N_TRIES], sampling.top_p)
+        candidates, mass = candidates[outside], mass[outside]
+    chosen[open_rows] = _from_sorted(candidates, noise[open_rows, N_TRIES], sampling.top_p)
     return chosen
 
 
