@@ -205,6 +205,13 @@ def test_generate_refuses_settings_out_of_range(patch_folder: PatchFolder, capsy
     assert "max_new_tokens" in "".join(failed(capsys, *words))
 
 
+def test_a_seed_below_zero_is_refused(patch_folder: PatchFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["generate", "--model", "tiny", "--patch", str(patch_folder("tox")), "--seed", "-1", "a"])
+    assert exit_.value.code == 2
+    assert "from 0 up" in capsys.readouterr().err
+
+
 def test_control_characters_of_a_model_do_not_reach_the_terminal() -> None:
     assert "\x1b" not in side_by_side(["\x1b[2J", "b"], ["left", "right"], width=40)
 
@@ -275,7 +282,9 @@ def test_doctor_says_that_the_cache_cannot_be_written(
     monkeypatch.setenv("COMPOSE_CACHE", str(tmp_path / "file"))
 
     assert main(["doctor", "--model", "tiny"]) in (1, 2)
-    assert "file" in "".join(capsys.readouterr())
+    cache = next(line for line in capsys.readouterr().out.splitlines() if " cache " in line)
+    assert cache.startswith("broken")
+    assert "set COMPOSE_CACHE to a folder" in cache
 
 
 def test_train_makes_a_measured_patch_and_shows_it_again_when_asked_twice(

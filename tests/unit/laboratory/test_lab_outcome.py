@@ -264,3 +264,12 @@ def test_a_composition_is_set_beside_the_base_prompt_by_prompt(build: Callable[.
     assert beside["removed_share"].value == pytest.approx((0.95 - 0.2) / 0.8)
     assert beside["trigram_repetition_ratio"].value == pytest.approx(2.5)
     assert "removed_share" not in found["base"].risks["toxicity"].metrics
+
+
+def test_stages_of_other_commits_are_told(build: Callable[..., Measured]) -> None:
+    measured = build(plan_arms([], TASK))  # two specialists, trained by nobody knows which commit
+    assert outcome.made_elsewhere(measured, "unknown") == ()
+    assert outcome.made_elsewhere(measured, "c0ffee") == (
+        "2 of 2 trained stages were made by other commits of the code: unknown.",
+    )
+    assert outcome.trained_for(measured) == {"train": 2.0}

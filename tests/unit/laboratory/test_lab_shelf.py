@@ -22,6 +22,7 @@ def trained(make_patch: Callable[..., Patch]) -> Trained:
         log=[{"phase": "sft", "step": 1, "loss": 0.5}],
         steps=4,
         seconds=1.5,
+        commit=("c0ffee", True),
     )
 
 
@@ -33,7 +34,7 @@ def test_what_was_put_is_got(tmp_path: Path, make_patch: Callable[..., Patch]) -
     assert found.patch.card == made.patch.card
     assert torch.equal(found.patch.prefix, made.patch.prefix)
     assert torch.equal(found.snapshots[2], made.snapshots[2])
-    assert (found.log, found.steps, found.seconds) == (made.log, 4, 1.5)
+    assert (found.log, found.steps, found.seconds, found.commit) == (made.log, 4, 1.5, ("c0ffee", True))
 
 
 def test_a_stage_that_was_never_put_is_none(tmp_path: Path) -> None:

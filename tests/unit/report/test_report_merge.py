@@ -108,6 +108,16 @@ def test_arms_of_several_runs_of_one_seed_are_put_together(make_small: Make) -> 
     assert {arm.name for arm in summary.arms} == {"arm", "more"}
 
 
+def test_what_was_never_learned_is_told_across_the_runs_of_a_sweep(make_small: Make) -> None:
+    safety = {"base": BASE, "special": SPECIAL, "final": BASE}
+    arm = make_small(safety, arms={"arm": ("final",)})
+    joint = make_small({**safety, "joint": SPECIAL}, arms={"joint": ("joint",)})
+    joint = replace(joint, joint="joint", settings={**joint.settings, "strategies": ["joint"]})
+    found = {one.name: one for one in merge([arm, joint]).arms}["arm"].intransigence["toxicity"]
+    # The joint patch's mean safety less the arm's after the stage of the risk.
+    assert found.value == pytest.approx(sum(SPECIAL) / 4 - sum(BASE) / 4)
+
+
 def test_a_composition_that_lacks_a_seed_says_how_many_it_has(make_small: Make) -> None:
     whole = {"base": BASE, "special": SPECIAL, "final": SPECIAL}
     part = {"base": BASE, "special": SPECIAL}

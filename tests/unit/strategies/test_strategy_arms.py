@@ -116,6 +116,26 @@ def test_no_risk_or_one_twice_is_refused(risks: tuple[str, ...]) -> None:
         plan_arms([], Task(risks=risks, tokens=4))
 
 
+@pytest.mark.parametrize("label", ["My Label", "../x", "", "a" * 33])
+def test_a_label_that_no_card_could_bear_is_refused_at_start(label: str) -> None:
+    with pytest.raises(ValidationError):
+        Sequential(label=label)
+
+
+def test_a_name_too_long_for_a_card_is_refused_before_anything_is_trained() -> None:
+    risks = tuple(f"a_risk_with_a_long_name_{n}" for n in range(3))
+    with pytest.raises(Rejected, match="names of at most 64 characters"):
+        plan_arms([Sequential(replay=REPLAY)], Task(risks=risks, tokens=4))
+
+
+def test_one_name_for_two_models_on_the_way_is_refused() -> None:
+    # The arms have different names, and both have a model "same-tox-bias" after their second stage.
+    both: list[Strategy] = [Sequential(label="same", orders="given"), Stacked(label="same", orders="all")]
+    task = Task(risks=("tox", "bias", "harm"), tokens=4)
+    with pytest.raises(Rejected, match="settings-invalid"):
+        plan_arms(both, task)
+
+
 def test_weights_that_do_not_fit_the_risks_are_refused() -> None:
     with pytest.raises(Rejected, match="2 weights for 3 risks"):
         plan_arms([Mean(weights=(1.0, 2.0))], THREE)
