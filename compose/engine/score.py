@@ -67,7 +67,7 @@ def shared_logits(
 
 def tree_logits(model: PreTrainedModel, cache: PrefixCache, trees: Sequence[Tree]) -> tuple[Tensor, Layout]:
     """Return the logits that predict every branch token, [scored, vocab], and the layout that orders them."""
-    layout = lay_out(trees, cache.lengths.device)
+    layout = lay_out(trees, cache.lengths.device, packed=True)
     if cache.plain_reason is None:
         return layout_logits(model, cache, layout, layout.source), layout
     pieces = []

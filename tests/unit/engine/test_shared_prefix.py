@@ -84,6 +84,23 @@ def test_branches_behind_one_prompt_do_not_see_each_other(
 
 
 @pytest.mark.parametrize("architecture", SHARED)
+def test_trees_that_share_a_row_do_not_see_each_other(
+    architecture: str, make_model: Make, prefix: Tensor, texts: list[tuple[int, ...]]
+) -> None:
+    model = make_model(architecture)
+    prefixes = [prefix, prefix[:4]]
+    trees = [Tree(t[:2], (t[2:], t[1:3]), patch) for patch in (1, 0) for t in texts]
+    logits, layout = tree_logits(model, prefix_cache(model, prefixes), trees)
+    assert layout.input_ids.shape[0] < len(trees)
+    alone = [
+        plain_logits(model, prefixes[tree.patch], tree.prompt + branch)[len(tree.prompt) - 1 : -1]
+        for tree in trees
+        for branch in tree.branches
+    ]
+    assert relative(logits, torch.cat(alone)) < 1e-5
+
+
+@pytest.mark.parametrize("architecture", SHARED)
 def test_rows_behind_different_patches_share_a_batch(
     architecture: str, make_model: Make, prefix: Tensor, texts: list[tuple[int, ...]]
 ) -> None:
