@@ -30,6 +30,8 @@ Record = TypeVar("Record")
 PLACES = ("runs", "tracking")
 """Top-level settings that say where and how a run is kept or shown, and nothing about its result."""
 INSTALL_LAUNCHER = "install it: `make launchers`, or pip install 'compose[launchers,submitit]'"
+UNKNOWN_OPTION = r"Could not find '(.+)/([^'/]+)' Available options in '[^']+': (.*?)(?: Config search path|$)"
+"""What Hydra says of a file that a group of `conf/` does not have: the group, the name, those that it has."""
 MISSING = "???"
 SHOWN_CHARACTERS = 60
 RESULTS_MADE_BY = 2
@@ -118,6 +120,14 @@ def from_composition(error: Exception) -> Rejected:
     """Return what Hydra said when it could not compose a configuration, with the nearest valid key."""
     message = _one_line(error)
     unknown = re.match(r"Could not override '([^']+)'", message)
+    option = re.search(
+        r"Could not find '(.+)/([^'/]+)' Available options in '[^']+': (.*?)(?: Config search path|$)", message
+    )
+    if option is not None and "hydra/launcher" not in message:
+        group, name, options = option[1], option[2], option[3].split()
+        near = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+        advice = f"did you mean {group}={near[0]}?" if near else f"choose one of these, or add conf/{group}/{name}.yaml"
+        return _invalid(f"{group}={name}", f"one of {', '.join(options)}", f"no file conf/{group}/{name}.yaml", advice)
     if unknown is None:
         advice = INSTALL_LAUNCHER if "hydra/launcher" in message else "correct it"
         return _invalid("the command line", "overrides and group options that conf/ knows", message, advice)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from compose.cli.verb import Verb
+from compose.conf_path import conf_folder
 from compose.errors import Rejected
 
 DEFAULTS = ("name=train", "strategy=specialist", "evaluation.curve_prompts=0")
@@ -25,19 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Return 0 once the patch is trained and measured; what was trained before is shown again."""
-    from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
-
     from compose import settings
-    from compose.conf_path import conf_folder
     from compose.laboratory.folders import Folders
 
-    overrides = [*DEFAULTS, *_expanded(arguments.overrides)]
-    try:
-        with initialize_config_dir(config_dir=str(conf_folder()), version_base="1.3"):
-            config = compose("config", overrides)
-    except HydraException as error:
-        raise settings.from_composition(error) from error
+    config = settings.composed([*DEFAULTS, *_expanded(arguments.overrides)])
     values = settings.plain(config)
     folders = Folders(Path(str(values["runs"])), str(values["name"]), settings.run_key(values))
     if not folders.is_complete():
@@ -52,7 +44,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _expanded(words: Sequence[str]) -> Iterator[str]:
-    """Yield the overrides, `risk=NAME` as the group and the order that it stands for."""
+    """Yield the overrides, `risk=NAME` as the group and the order that it stands for.
+
+    Raises:
+        Rejected: `settings-invalid` when no risk is named, or one that conf/ does not know.
+    """
+    if not any(word.startswith((RISK, "order=")) for word in words):
+        raise Rejected(
+            "settings-invalid",
+            subject="compose train",
+            expected=f"risk=NAME, one of {', '.join(_known_risks())}",
+            got=" ".join(words) or "nothing",
+            fix="say which risk the patch is for, such as risk=toxicity",
+        )
     for word in words:
         if not word.startswith(RISK):
             yield word
@@ -72,10 +76,7 @@ def _name_of(file: str) -> str:
     """
     import yaml
 
-    from compose.conf_path import conf_folder
-
-    folder = conf_folder() / "risk"
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    known = _known_risks()
     if file not in known:
         raise Rejected(
             "settings-invalid",
@@ -84,8 +85,13 @@ def _name_of(file: str) -> str:
             got="a name without a file in conf/risk/",
             fix="use one of the known names",
         )
-    name: str = yaml.safe_load((folder / f"{file}.yaml").read_text(encoding="utf-8"))["name"]
+    name: str = yaml.safe_load((conf_folder() / "risk" / f"{file}.yaml").read_text(encoding="utf-8"))["name"]
     return name
+
+
+def _known_risks() -> list[str]:
+    """Return the names of the files of `conf/risk/`."""
+    return sorted(path.stem for path in (conf_folder() / "risk").glob("*.yaml"))
 
 
 VERB = Verb("train a patch for one risk, and measure it", add_arguments, run)

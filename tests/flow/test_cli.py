@@ -304,6 +304,10 @@ def test_train_makes_a_measured_patch_and_shows_it_again_when_asked_twice(
     assert second.err == ""
 
 
+def test_train_asks_for_a_risk(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "risk=NAME" in failed(capsys, "train", "debug=tiny")[1]
+
+
 def test_train_knows_its_risks(capsys: pytest.CaptureFixture[str]) -> None:
     assert "gender_bias" in failed(capsys, "train", "debug=tiny", "risk=gender")[1]
 
