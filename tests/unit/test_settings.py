@@ -155,7 +155,6 @@ def test_other_words_of_hydra_are_passed_on_in_one_line() -> None:
     assert error.got == "mismatched input 'x' expecting '='"
 
 
-
 def test_a_launcher_that_is_not_installed_says_how_to_install_it() -> None:
     assert "make launchers" in from_composition(ValueError("Could not find 'hydra/launcher/ray'")).fix
 
