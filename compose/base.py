@@ -32,7 +32,20 @@ from compose.digest import of_file, of_json
 from compose.errors import Rejected
 from compose.fingerprint import combine, fingerprint_parts, text_parts
 
-__all__ = ["Base", "BaseSpec", "known_models", "load_base", "prepare_folder", "read_spec", "stop_ids"]
+__all__ = [
+    "Base",
+    "BaseSpec",
+    "arithmetic",
+    "encode",
+    "known_models",
+    "load_base",
+    "prepare_folder",
+    "read_spec",
+    "stop_ids",
+]
+
+PLAIN_CHAT = "User: {text}\nAssistant:"
+"""How a request is put to a base that has no chat template."""
 
 
 @dataclass(frozen=True)
@@ -236,6 +249,26 @@ def _pinned_digest(asset: Asset, cache: Path | None) -> str:
             fix="name the file, or say format: safetensors for a model folder",
         )
     return of_file(file)
+
+
+def arithmetic(base: Base) -> list[str | bool]:
+    """Return what a base computes in: the fingerprint is of the weights on the disk, and rounded ones differ."""
+    return [str(base.model.dtype), bool(getattr(base.model, "is_quantized", False))]
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, text: str, *, chat: bool) -> tuple[int, ...]:
+    """Return a text's token ids, as a base with this tokenizer expects them; none for a text without tokens.
+
+    A chat text goes through the chat template as a user's message, up to where the reply starts; a base without a
+    template gets `PLAIN_CHAT`. Special tokens are added as the tokenizer or the template adds them, and never twice.
+    """
+    if chat and tokenizer.chat_template is not None:
+        messages = [{"role": "user", "content": text}]
+        rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        ids = tokenizer(rendered, add_special_tokens=False)["input_ids"]
+    else:
+        ids = tokenizer(PLAIN_CHAT.format(text=text) if chat else text)["input_ids"]
+    return tuple(int(token) for token in ids)
 
 
 def stop_ids(base: Base) -> frozenset[int]:

@@ -14,6 +14,7 @@ CODES: dict[str, str] = {
     "base-mismatch": "a patch was made for another base model",
     "disk-full": "there is no room left where results or caches are written",
     "interrupted": "the user stopped the program; what was finished is kept",
+    "prompt-too-long": "a patch, a prompt and what is to follow are more tokens than the base has positions for",
     "prompt-empty": "a prompt has no token, so nothing can be predicted from it",
     "settings-invalid": "a configuration key or value is unknown, missing or out of range",
     "unsupported-generation": "a way of generating that would lose the patch or compute it wrongly",

@@ -94,8 +94,6 @@ def _device() -> Iterator[Finding]:
             free, total = torch.cuda.mem_get_info(number)
             memory = f"{free / GIGABYTE:.1f} of {total / GIGABYTE:.1f} GB free"
             yield Finding("ok", f"cuda:{number}", f"{torch.cuda.get_device_name(number)}, {memory}")
-    elif torch.backends.mps.is_available():
-        yield Finding("ok", "mps", "Apple GPU")
     yield Finding("ok", "cpu", f"{platform.machine()}, {cores}")
 
 

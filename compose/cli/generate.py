@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompts", nargs="+", metavar="PROMPT", help="text to continue")
     parser.add_argument("--patch", required=True, metavar="DIR", help="folder of the patch")
     parser.add_argument("--model", default="smollm2", help="a name of conf/model/ (default: smollm2)")
-    parser.add_argument("--device", help="cpu, cuda or mps; by default the GPU when there is one")
+    parser.add_argument("--device", help="cpu, cuda or cuda:<n>; by default the GPU when there is one")
     parser.add_argument("--chat", action="store_true", help="put the prompt as a user's message")
     parser.add_argument("--max-new-tokens", type=int, default=60, metavar="N")
     parser.add_argument("--temperature", type=float, default=0.0, help="0, the default, is greedy")

@@ -11,7 +11,8 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from compose.engine.attention import shared_attention
-from compose.engine.layout import Layout, Tree, attention_masks, lay_out, text_positions
+from compose.engine.context import refuse_too_long
+from compose.engine.layout import Layout, Tree, attention_masks, lay_out, refuse_empty, text_positions
 from compose.engine.plain import plain_logits
 from compose.engine.prefix import PrefixCache, additive, as_model_mask, layer_kinds
 from compose.engine.rows import Row, Sampling
@@ -48,6 +49,7 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers ships no 
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows only, in this order; a row may be taken several times."""
+        rows = rows.to(self._keys.device)  # of a model spread over several devices, each layer has its own
         self._keys, self._values = self._keys[:, rows], self._values[:, rows]
         self._view()
 
@@ -74,8 +76,10 @@ def generate(
     a batched matrix product).
 
     Raises:
-        Rejected: When a prompt is empty.
+        Rejected: `prompt-empty`; `prompt-too-long` when the base has no positions for what may come.
     """
+    refuse_empty(row.prompt for row in rows)
+    refuse_too_long(model, cache, [(row.patch, len(row.prompt) + sampling.max_new_tokens) for row in rows])
     order = sorted(range(len(rows)), key=lambda i: (len(rows[i].prompt), rows[i].patch, rows[i].prompt))
     results: list[list[int]] = [[] for _ in rows]
     for start in range(0, len(order), batch_size):

@@ -7,7 +7,7 @@ tree or, where rows would be padded, several that do not see each other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -60,15 +60,16 @@ class Layout:
     lengths: tuple[int, ...]
 
 
-def lay_out(trees: Sequence[Tree], device: torch.device | str, *, packed: bool = False) -> Layout:
-    """Return the batch of these trees: one a row in their order or, `packed`, several a row with little padding.
+def refuse_empty(prompts: Iterable[tuple[int, ...]]) -> None:
+    """Refuse a prompt without a token.
+
+    The token behind it would be predicted by the prefix, of which the shared path keeps only keys and values.
 
     Raises:
-        Rejected: When a prompt is empty: its first completion token would be predicted by the prefix, of which the
-            shared path keeps only keys and values.
+        Rejected: `prompt-empty`.
     """
-    for number, tree in enumerate(trees):
-        if not tree.prompt:
+    for number, prompt in enumerate(prompts):
+        if not prompt:
             raise Rejected(
                 "prompt-empty",
                 subject=f"row {number} of a batch",
@@ -76,6 +77,15 @@ def lay_out(trees: Sequence[Tree], device: torch.device | str, *, packed: bool =
                 got="no token",
                 fix="start the text with the tokenizer's BOS token, or score from its second token on",
             )
+
+
+def lay_out(trees: Sequence[Tree], device: torch.device | str, *, packed: bool = False) -> Layout:
+    """Return the batch of these trees: one a row in their order or, `packed`, several a row with little padding.
+
+    Raises:
+        Rejected: `prompt-empty`.
+    """
+    refuse_empty(tree.prompt for tree in trees)
     rows = _packed(trees) if packed else [[number] for number in range(len(trees))]
     width = max(sum(trees[number].size for number in numbers) for numbers in rows)
     columns = torch.full((4, len(rows), width), _PAD)

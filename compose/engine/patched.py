@@ -10,8 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from compose.artifact import Patch, check_base
-from compose.base import Base, stop_ids
+from compose.base import Base, encode, stop_ids
+from compose.engine.context import refuse_too_long
 from compose.engine.decode import generate
+from compose.engine.layout import refuse_empty
 from compose.engine.rows import Row, Sampling
 from compose.engine.self_test import PROBE, record_self_test, run_self_test
 from compose.engine.sharing import prefix_cache
@@ -41,6 +43,14 @@ _WITHOUT_EFFECT = {
     *("output_hidden_states", "output_scores", "output_logits", "transformers_version", "_from_model_config"),
 }
 """What else a base's own generation config may hold: none of it touches the prefix or the choice of a token."""
+
+_NEUTRAL = {
+    "repetition_penalty": 1.0,
+    "encoder_repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "diversity_penalty": 0.0,
+}
+"""Values that say of an option that it does nothing; configs of older releases write them out."""
 
 _UNKNOWN = "it was not verified with a prefix"
 _EXACT_CACHES = ("dynamic", "static")
@@ -85,15 +95,26 @@ class PatchedModel:
             prompts: A text, or several.
             sampling: How tokens are drawn; greedy, 64 tokens, when neither this nor `options` is given.
             seed: Seed of the noise; prompt i draws with its own stream.
-            chat: Wrap each prompt in the tokenizer's chat template as a user's turn.
+            chat: Put each prompt as a user's message, through the tokenizer's chat template where it has one.
             **options: Options of transformers' `generate` (beams, top_k, a static cache, ...); they take its
                 decoding loop, with the prefix as input embeddings in front of each row.
 
         Raises:
-            Rejected: For an option under which the patch would be lost or wrong.
+            Rejected: `unsupported-generation` for an option under which the patch would be lost or wrong;
+                `prompt-empty`; `prompt-too-long` for more tokens than the base has positions; `settings-invalid`
+                for a negative seed.
         """
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
-        ids = [self._encode(text, chat) for text in texts]
+        if seed < 0:
+            raise Rejected(
+                "settings-invalid",
+                subject="seed",
+                expected="a whole number from 0 up",
+                got=str(seed),
+                fix="choose another",
+            )
+        ids = [encode(self.base.tokenizer, text, chat=chat) for text in texts]
+        refuse_empty(ids)
         if options:
             if sampling is not None:
                 raise _refused("sampling", "it cannot be mixed with transformers' own options")
@@ -103,22 +124,19 @@ class PatchedModel:
         completions = generate(self.base.model, self._cache, rows, settings, eos_ids=stop_ids(self.base))
         return [self.base.tokenizer.decode(c, skip_special_tokens=True) for c in completions]
 
-    def _encode(self, text: str, chat: bool) -> tuple[int, ...]:
-        tokenizer = self.base.tokenizer
-        if chat:
-            text = tokenizer.apply_chat_template(
-                [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
-            )
-        return tuple(tokenizer.encode(text, add_special_tokens=not chat))
-
     def _with_transformers(self, ids: tuple[int, ...], seed: int, options: dict[str, Any]) -> str:
         """Run transformers' loop on one row: no padding can then come between prefix and text."""
         configured = self.base.model.generation_config
         for option in sorted(set(options) - _ALLOWED):
             raise _refused(option, _REFUSED.get(option, _UNKNOWN))
         for option, value in sorted(configured.to_dict().items()):
-            if value not in (None, False) and option not in _ALLOWED | _WITHOUT_EFFECT:
-                raise _refused(f"{option} in the base's generation config", _REFUSED.get(option, _UNKNOWN))
+            if value not in (None, False, _NEUTRAL.get(option)) and option not in _ALLOWED | _WITHOUT_EFFECT:
+                raise _refused(
+                    f"{option}, of the base's generation config",
+                    _REFUSED.get(option, _UNKNOWN),
+                    f"give a Sampling instead, which does not read it, or set model.generation_config.{option} = None",
+                )
+        refuse_too_long(self.base.model, self._cache, [(0, len(ids) + (options.get("max_new_tokens") or 1))])
         implementation = options.get("cache_implementation", configured.cache_implementation) or "dynamic"
         if implementation not in _EXACT_CACHES:
             raise _refused(
@@ -140,11 +158,11 @@ class PatchedModel:
         return text_out
 
 
-def _refused(option: str, reason: str) -> Rejected:
+def _refused(option: str, reason: str, fix: str = "leave the option out") -> Rejected:
     return Rejected(
         "unsupported-generation",
         subject=f"generation option {option}",
         expected="an option that keeps the whole prefix in front of the text",
         got=f"{option}: {reason}",
-        fix="leave the option out",
+        fix=fix,
     )

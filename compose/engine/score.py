@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from compose.engine.attention import shared_attention
-from compose.engine.layout import Layout, Tree, attention_masks, lay_out, text_positions
+from compose.engine.context import refuse_too_long
+from compose.engine.layout import Layout, Tree, attention_masks, lay_out, refuse_empty, text_positions
 from compose.engine.plain import plain_logits
 from compose.engine.prefix import PrefixCache, as_model_mask
 from compose.engine.rows import Row, ScoreRow
@@ -66,7 +67,13 @@ def shared_logits(
 
 
 def tree_logits(model: PreTrainedModel, cache: PrefixCache, trees: Sequence[Tree]) -> tuple[Tensor, Layout]:
-    """Return the logits that predict every branch token, [scored, vocab], and the layout that orders them."""
+    """Return the logits that predict every branch token, [scored, vocab], and the layout that orders them.
+
+    Raises:
+        Rejected: `prompt-empty` or `prompt-too-long`.
+    """
+    longest = [(tree.patch, len(tree.prompt) + max(map(len, tree.branches), default=0)) for tree in trees]
+    refuse_too_long(model, cache, longest)
     layout = lay_out(trees, cache.lengths.device, packed=True)
     if cache.plain_reason is None:
         return layout_logits(model, cache, layout, layout.source), layout
@@ -86,7 +93,7 @@ def completion_logprobs(
     """Return the log-probability of each token of each row's completion, float32, in the order of `rows`.
 
     Raises:
-        Rejected: When a row's prompt is empty.
+        Rejected: `prompt-empty` or `prompt-too-long`.
     """
     order = sorted(range(len(rows)), key=lambda i: (rows[i].patch, len(rows[i].prompt) + len(rows[i].completion)))
     results: list[Tensor] = [torch.empty(0)] * len(rows)
@@ -104,7 +111,13 @@ def completion_logprobs(
 def next_token_logprobs(
     model: PreTrainedModel, cache: PrefixCache, rows: Sequence[Row], batch_size: int = 64
 ) -> Float[Tensor, "rows vocab"]:
-    """Return the log-probabilities of the token that follows each row's prompt, float32, on the CPU."""
+    """Return the log-probabilities of the token that follows each row's prompt, float32, on the CPU.
+
+    Raises:
+        Rejected: `prompt-empty` or `prompt-too-long`.
+    """
+    refuse_empty(row.prompt for row in rows)
+    refuse_too_long(model, cache, [(row.patch, len(row.prompt)) for row in rows])
     order = sorted(range(len(rows)), key=lambda i: (rows[i].patch, len(rows[i].prompt)))
     results: list[Tensor] = [torch.empty(0)] * len(rows)
     for start in range(0, len(rows), batch_size):

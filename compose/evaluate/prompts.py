@@ -9,12 +9,11 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from compose.base import encode
 from compose.digest import canonical_json, of_json
 from compose.errors import Rejected
 
 ID_HEX_DIGITS = 16
-PLAIN_CHAT = "User: {text}\nAssistant:"
-"""How a request is put to a base that has no chat template."""
 
 
 @dataclass(frozen=True)
@@ -64,21 +63,12 @@ def hash_order(keys: Iterable[str], seed: int) -> list[str]:
 
 
 def render(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> tuple[int, ...]:
-    """Return the prompt's token ids, as the base expects them.
-
-    A chat prompt goes through the chat template, up to where the reply starts; a base without a template gets
-    `PLAIN_CHAT`. Special tokens are added as the tokenizer or the template adds them, and never twice.
+    """Return the prompt's token ids, as the base expects them (see `compose.base.encode`).
 
     Raises:
         Rejected: `prompts-empty` when no token comes out.
     """
-    if prompt.chat and tokenizer.chat_template is not None:
-        messages = [{"role": "user", "content": prompt.text}]
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    else:
-        text = PLAIN_CHAT.format(text=prompt.text) if prompt.chat else prompt.text
-        ids = tokenizer(text)["input_ids"]
+    ids = encode(tokenizer, prompt.text, chat=prompt.chat)
     if not ids:
         raise Rejected(
             "prompts-empty",
@@ -87,4 +77,4 @@ def render(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> tuple[int, ...
             got=f"no token from {len(prompt.text)} characters",
             fix="remove the prompt from its source",
         )
-    return tuple(int(token) for token in ids)
+    return ids

@@ -10,11 +10,11 @@ from typing import Annotated, NamedTuple, Self
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from compose.base import Base, stop_ids
+from compose.base import PLAIN_CHAT, Base, stop_ids
 from compose.engine import Sampling
 from compose.errors import Rejected
 from compose.evaluate.judges import Judge, Judged, judge_all
-from compose.evaluate.prompts import PLAIN_CHAT, Prompt, render
+from compose.evaluate.prompts import Prompt, render
 from compose.records import SETTINGS
 from compose.training.completions import (
     Draw,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -137,6 +138,40 @@ def test_an_option_hidden_in_the_bases_own_generation_config_is_refused(
     monkeypatch.setattr(base.model.generation_config, option, value)
     with pytest.raises(Rejected, match=rf"unsupported-generation.*{option}"):
         PatchedModel(base, patch).generate("a", max_new_tokens=3, num_beams=2)
+
+
+def test_an_option_of_the_bases_own_that_does_nothing_is_let_be(
+    base: Base, patch: Patch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = PatchedModel(base, patch).generate("a", max_new_tokens=3, num_beams=2)
+    monkeypatch.setattr(base.model.generation_config, "repetition_penalty", 1.0)
+    assert PatchedModel(base, patch).generate("a", max_new_tokens=3, num_beams=2) == before
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 2, "max_new_tokens": 64}], ids=["engine", "transformers"])
+def test_text_beyond_the_bases_positions_is_refused(base: Base, patch: Patch, options: dict[str, Any]) -> None:
+    model = PatchedModel(base, patch)
+    room = base.model.config.max_position_embeddings - len(patch.prefix) - 64
+    fits, too_long = ("a " * room)[: 2 * room - 1], "a " * (room + 64)
+    assert len(base.tokenizer.encode(fits)) <= room < len(base.tokenizer.encode(too_long))
+    with pytest.raises(Rejected, match="prompt-too-long"):
+        model.generate(too_long, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 2}], ids=["engine", "transformers"])
+def test_an_empty_prompt_and_a_negative_seed_are_refused(base: Base, patch: Patch, options: dict[str, Any]) -> None:
+    model = PatchedModel(base, patch)
+    with pytest.raises(Rejected, match="prompt-empty"):
+        model.generate(["a", ""], **options)
+    with pytest.raises(Rejected, match="seed"):
+        model.generate("a", seed=-1, **options)
+
+
+def test_a_message_to_a_base_without_a_template_is_put_as_the_measurements_put_it(base: Base, patch: Patch) -> None:
+    bare = dataclasses.replace(base, tokenizer=copy.deepcopy(base.tokenizer))
+    bare.tokenizer.chat_template = None
+    found = PatchedModel(bare, patch).generate("a city", chat=True)
+    assert found == PatchedModel(base, patch).generate("User: a city\nAssistant:")
 
 
 def test_a_patch_for_another_base_is_refused(base: Base, patch: Patch) -> None:
