@@ -13,7 +13,7 @@ from compose.training.settings import TrainSettings
 
 
 def settings_of(stage: TrainStage, settings: TrainSettings, efforts: Mapping[str, float]) -> TrainSettings:
-    """Return the settings with the steps in which the stage sees every risk's pairs as a specialist does."""
+    """Return the settings with the stage's own number of steps (see `steps_of`)."""
     return replace(
         settings,
         sft_steps=steps_of(stage, settings.sft_steps, settings.batch_size, efforts),

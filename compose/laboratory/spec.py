@@ -37,7 +37,7 @@ class InitSettings:
         patch: Folder of the patch, for kind `patch`.
     """
 
-    kind: Literal["text", "vocab", "random", "patch"] = "text"
+    kind: Literal["text", "vocab", "random", "patch"] = "vocab"
     text: str | None = None
     patch: str | None = None
 

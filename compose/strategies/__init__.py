@@ -31,7 +31,7 @@ from compose.strategies.specialist import Specialist
 from compose.strategies.stacked import Stacked
 
 __all__ = [
-    "STRATEGIES",
+    "AnyStrategy",
     "Arm",
     "ComposeStage",
     "Orders",
@@ -48,18 +48,11 @@ __all__ = [
     "steps_of",
 ]
 
-StrategySpec: TypeAlias = Annotated[
-    Specialist | Concat | Mean | Joint | Sequential | Stacked, Field(discriminator="name")
-]
+AnyStrategy: TypeAlias = Specialist | Concat | Mean | Joint | Sequential | Stacked
+"""Every strategy: the registry."""
 
-STRATEGIES: dict[str, type[Strategy]] = {
-    "specialist": Specialist,
-    "concat": Concat,
-    "mean": Mean,
-    "joint": Joint,
-    "sequential": Sequential,
-    "stacked": Stacked,
-}
+StrategySpec = Annotated[AnyStrategy, Field(discriminator="name")]
+"""Settings of any strategy; files say which with the key `name`."""
 
 
 def plan_arms(strategies: Sequence[Strategy], task: Task) -> list[Arm]:

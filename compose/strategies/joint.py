@@ -12,7 +12,10 @@ from compose.strategies.plan import Arm, Task, TrainStage
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class Joint:
-    """One patch for all risks at once (P_multi in 2511.08484), as long as their concatenation."""
+    """One patch for all risks at once (P_multi in 2511.08484), as long as their concatenation.
+
+    The mixture is balanced: equal shares of every risk, in as many steps as all specialists take together.
+    """
 
     name: Literal["joint"] = "joint"
 

@@ -153,9 +153,10 @@ def orders_of(risks: tuple[str, ...], orders: Orders) -> list[tuple[str, ...]]:
 
 
 def steps_of(stage: TrainStage, steps: int, batch_size: int, efforts: Mapping[str, float]) -> int:
-    """Return in how many steps a stage sees its risks' pairs as often as their specialists do.
+    """Return in how many steps a stage trains on as many rows of its risks as their specialists do together.
 
-    A mixture of n risks takes as many as they all take; rows that replay adds to a batch are made up for by more.
+    A mixture of n risks takes as many as they all take, in equal shares: a risk of more effort is seen less often than
+    by its specialist. Rows that replay adds to a batch are made up for by more steps.
 
     Args:
         stage: The stage.

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from compose import progress
 from compose.artifact import prefix_digest
-from compose.base import Base, stop_ids
+from compose.base import Base, arithmetic, stop_ids
 from compose.digest import canonical_json, of_json
 from compose.durable import refused_by_disk
 from compose.engine import Row, Sampling, generate, prefix_cache
@@ -194,8 +194,7 @@ def _keys(
     shared: dict[str, object] = {
         "sampler": SAMPLER_VERSION,
         "base": base.fingerprint,
-        # The fingerprint is that of the weights on the disk; rounded weights draw other tokens.
-        "arithmetic": [str(base.model.dtype), bool(getattr(base.model, "is_quantized", False))],
+        "arithmetic": arithmetic(base),
         "stop": sorted(stop_ids(base)),
         # Without sampling neither the nucleus nor the noise matters.
         "sampling": dataclasses.asdict(sampling) | ({"top_p": 1.0} if greedy else {}),

@@ -30,7 +30,7 @@ class TrainSettings:
             this stage started from.
         dpo_sft_weight: Weight of an added cross-entropy on the chosen completion (0: plain DPO).
         anchor_weight: Weight of an added mean KL(base || patched) on anchors, in every phase; 0 trains without.
-        anchor_rows: Anchors a step, in each process.
+        anchor_rows: Anchors a step, over all processes that train together.
         warmup: Share of a phase's steps over which the rate rises; it then falls on a cosine.
         max_grad_norm: Gradients are clipped to this norm.
         snapshots: How many prefixes to keep on the way, spread evenly, for curves inside the stage.
@@ -39,19 +39,19 @@ class TrainSettings:
     """
 
     phases: Literal["sft", "dpo", "sft+dpo"] = "sft+dpo"
-    sft_steps: Steps = 20
+    sft_steps: Steps = 4
     dpo_steps: Steps = 40
     batch_size: Annotated[int, Field(gt=0)] = 8
     sft_lr: Rate = 1e-2
-    dpo_lr: Rate = 5e-3
+    dpo_lr: Rate = 1e-2
     beta: Annotated[float, Field(gt=0)] = 0.1
     dpo_reference: Literal["base", "sft", "previous"] = "base"
     dpo_sft_weight: Annotated[float, Field(ge=0)] = 0.0
-    anchor_weight: Annotated[float, Field(ge=0)] = 0.0
+    anchor_weight: Annotated[float, Field(ge=0)] = 0.5
     anchor_rows: Annotated[int, Field(gt=0)] = 2
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    snapshots: Annotated[int, Field(ge=0)] = 0
+    snapshots: Annotated[int, Field(ge=0)] = 3
     checkpoint_every: Annotated[int, Field(gt=0)] = 20
     precision: Literal["float32", "bfloat16"] = "float32"
 

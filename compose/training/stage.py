@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from accelerate import PartialState
@@ -43,6 +43,16 @@ from compose.training.trainers import (
 Phase = Literal["sft", "dpo"]
 OnStep = Callable[[Phase, int], None]
 Prefix = Float[Tensor, "tokens dim"]
+
+OWN_FILES = (
+    "stage.json",
+    "sft.safetensors",
+    "sft_log.json",
+    "dpo.safetensors",
+    "dpo_log.json",
+    "snapshot-[0-9]*.safetensors",
+)
+"""What a stage writes beside its checkpoints; nothing else in its folder is ever touched."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,8 @@ def train_stage(
         pairs: What to learn from; a pair without a rejected completion is used by SFT only.
         settings: Phases, steps and rates.
         seed: Seed of everything random in the trainers.
-        folder: Where checkpoints, snapshots and results are kept; calling again with the same folder resumes.
+        folder: Where checkpoints, snapshots and results are kept; calling again with the same folder resumes. When
+            one of these files turns out damaged, they are removed and the stage starts anew.
         frozen: Earlier segments [frozen_tokens, dim] that stay as they are, in front of `start`.
         anchors: Texts on which to stay near the base; they count when `settings.anchor_weight` is above 0.
         references: Where scores under DPO's reference are kept for every stage; None keeps them in `folder`.
@@ -135,14 +146,17 @@ def _check_device(base: Base) -> None:
 
 
 def _clear_if_damaged(folder: Path) -> None:
-    """Empty a stage's folder in which a file cannot be read: the stage then starts anew instead of ending in it."""
-    files = [*folder.glob("*.json"), *folder.glob("*.safetensors")]
+    """Remove a stage's own files when one of them is damaged: the stage then starts anew instead of ending in it."""
+    files = [path for pattern in OWN_FILES for path in folder.glob(pattern)]
     damaged = [path.name for path in files if not _parses(path)]
     if damaged and PartialState().is_main_process:
         print(
             f"{folder}: {', '.join(sorted(damaged))} is damaged; the stage is trained from its start", file=sys.stderr
         )
-        shutil.rmtree(folder)
+        for path in files:
+            path.unlink(missing_ok=True)
+        for phase in get_args(Phase):
+            shutil.rmtree(folder / f"{phase}_checkpoints", ignore_errors=True)
     PartialState().wait_for_everyone()
 
 
@@ -153,7 +167,7 @@ def _parses(path: Path) -> bool:
             json.loads(path.read_bytes())
         else:
             load_tensors(path.read_bytes())
-    except (OSError, ValueError, SafetensorError):
+    except (FileNotFoundError, ValueError, SafetensorError):
         return False
     return True
 
@@ -247,14 +261,18 @@ def _trainer(
     folder.mkdir(exist_ok=True)
     device = stage.base.model.device
     n_processes = PartialState(cpu=device.type == "cpu").num_processes
-    if stage.settings.batch_size % n_processes:
-        raise Rejected(
-            "settings-invalid",
-            subject="batch_size",
-            expected=f"a multiple of the {n_processes} processes that train together",
-            got=str(stage.settings.batch_size),
-            fix="change batch_size, or launch another number of processes",
-        )
+    shared = {"batch_size": stage.settings.batch_size}
+    if stage.settings.anchor_weight and stage.anchors:
+        shared["anchor_rows"] = stage.settings.anchor_rows
+    for name, rows in shared.items():
+        if rows % n_processes:
+            raise Rejected(
+                "settings-invalid",
+                subject=name,
+                expected=f"a multiple of the {n_processes} processes that train together",
+                got=str(rows),
+                fix=f"change {name}, or launch another number of processes",
+            )
     if phase == "sft":
         config = sft_config(stage.settings, stage.seed, folder, device)
         return PatchSFTTrainer(model, config, train_dataset=sft_dataset(pairs), processing_class=stage.base.tokenizer)

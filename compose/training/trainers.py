@@ -63,16 +63,23 @@ class _InGivenOrder:
 
 @dataclass(frozen=True)
 class Anchoring:
-    """What every loss is joined by: `weight` times the divergence from the base on the next `rows` anchors."""
+    """What every loss is joined by: `weight` times the divergence from the base on the next `rows` anchors.
+
+    Args:
+        anchors: All of them.
+        weight: What the divergence counts in the loss.
+        rows: Anchors a step, over all processes that train together.
+    """
 
     anchors: Sequence[Anchor]
     weight: float
     rows: int
 
     def of_step(self, step: int, process: int, processes: int) -> list[Anchor]:
-        """Return the anchors of one process in one step: all anchors in turn, and again from the first."""
-        first = (step * processes + process) * self.rows
-        return [self.anchors[(first + place) % len(self.anchors)] for place in range(self.rows)]
+        """Return the share of one process in one step's anchors: all anchors in turn, and again from the first."""
+        share = self.rows // processes
+        first = step * self.rows + process * share
+        return [self.anchors[(first + place) % len(self.anchors)] for place in range(share)]
 
 
 class _Anchored:

@@ -15,20 +15,23 @@ import sys
 from pathlib import Path
 from compose.base import load_base
 from compose.engine import Sampling
+from compose.training.anchors import Anchor
 from compose.training.pairs import Pair
 from compose.training.settings import TrainSettings
 from compose.training.stage import train_stage
 
 base = load_base("tiny", device="cpu")
 pairs = [
-    Pair(risk="toxicity", prompt_id=str(n), prompt_ids=(20 + n, 21), chosen_ids=(30, 31 + n), rejected_ids=(50, 51, 52),
+    Pair(risk="toxicity", prompt_id=str(n), prompt_ids=(20 + n, 21, 22)[: 2 + n % 2],
+         chosen_ids=(30, 31 + n, 32, 33)[: 1 + n % 4], rejected_ids=(50, 51, 52)[: 1 + n % 3],
          prompt="", chosen="", rejected="", chosen_score=None, rejected_score=None, judge="", reference="",
          sampling=Sampling(), reference_sampling=Sampling(), seed=0)
     for n in range(12)
 ]
 start = base.model.get_input_embeddings().weight[5:9].clone()
 settings = TrainSettings(sft_steps=3, dpo_steps=3, batch_size=4, sft_lr=5e-2, dpo_lr=5e-2)
-train_stage(base, start, pairs, settings, seed=0, folder=Path(sys.argv[1]))
+anchors = [Anchor((40, 41), (42, 43, 44)[: 1 + n % 3]) for n in range(5)]
+train_stage(base, start, pairs, settings, seed=0, folder=Path(sys.argv[1]), anchors=anchors)
 """
 
 

@@ -14,9 +14,10 @@ from compose import settings
 from compose.conf_path import conf_folder
 from compose.errors import Rejected
 from compose.evaluate.utility import UtilitySpec
-from compose.laboratory.spec import AnchorSettings, EvaluationSettings, ExperimentSettings
+from compose.laboratory.spec import AnchorSettings, EvaluationSettings, ExperimentSettings, InitSettings
 from compose.strategies import plan_arms
 from compose.track import TrackSettings
+from compose.training.references import BestOfN
 from compose.training.settings import TrainSettings
 
 FILES = sorted(conf_folder().rglob("*.yaml"))
@@ -110,6 +111,13 @@ def test_every_plain_knob_stands_in_conf_so_that_it_can_be_set_without_a_plus(
 ) -> None:
     written = set(settings.plain(settings.composed([]))[place])
     assert {one.name for one in fields(record)} - written == left_out
+
+
+def test_a_program_that_names_no_settings_gets_those_of_conf() -> None:
+    shipped = loaded()
+    assert TrainSettings() == shipped.trainer
+    assert BestOfN() == shipped.lessons["toxicity"].reference
+    assert InitSettings() == shipped.lessons["toxicity"].init
 
 
 def test_orders_of_the_presets_are_those_their_headers_promise() -> None:

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from compose import durable
 from compose.assets import cache_root
-from compose.base import Base
+from compose.base import Base, arithmetic
 from compose.digest import of_json
 from compose.engine import prefix_cache
 from compose.errors import Rejected
@@ -69,8 +69,7 @@ def base_scores(
     key = of_json(
         {
             "base": base.fingerprint,
-            "dtype": str(base.model.dtype),
-            "quantized": bool(getattr(base.model, "is_quantized", False)),
+            "arithmetic": arithmetic(base),
             "prompts": digest_of(prompts),
             "judge": [judge.name, judge.version],
             "sampling": TypeAdapter(type(spec.sampling)).dump_python(spec.sampling, mode="json"),

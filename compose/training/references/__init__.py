@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Annotated, TypeAlias
 
 from pydantic import Field
@@ -16,7 +14,7 @@ from compose.training.references.recorded import Recorded
 from compose.training.references.reference import Reference, ReferenceContext
 
 __all__ = [
-    "REFERENCES",
+    "AnyReference",
     "BestOfN",
     "Endpoint",
     "Instructed",
@@ -29,20 +27,10 @@ __all__ = [
 ]
 
 AnyReference: TypeAlias = Instructed | BestOfN | OtherModel | Recorded | Endpoint
+"""Every kind of reference: the registry."""
 
 ReferenceSettings = Annotated[AnyReference, Field(discriminator="kind")]
 """Settings of any reference; files say which with the key `kind`."""
-
-REFERENCES: Mapping[str, type[AnyReference]] = MappingProxyType(
-    {
-        "instructed": Instructed,
-        "best_of_n": BestOfN,
-        "other_model": OtherModel,
-        "recorded": Recorded,
-        "endpoint": Endpoint,
-    }
-)
-"""The settings of every kind of reference by name."""
 
 
 def make_reference(settings: AnyReference, context: ReferenceContext) -> Reference:

@@ -30,7 +30,7 @@ class BestOfN:
     """
 
     kind: Literal["best_of_n"] = "best_of_n"
-    n: Annotated[int, Field(gt=1)] = 8
+    n: Annotated[int, Field(gt=1)] = 16
     min_words: Annotated[int, Field(ge=0)] = 4
     max_repetition: Annotated[float, Field(ge=0, le=1)] = 0.3
 
@@ -52,7 +52,7 @@ class BestOfNReference:
         self.name = f"best of {settings.n} {context.base.name}"
 
     def respond(self, prompts: Sequence[Prompt], samples: int, sampling: Sampling, seed: int) -> list[list[Response]]:
-        """Return the `samples` safest different ones of n samples a prompt; unscored ones are left out.
+        """Return up to `samples` of the safest different ones of n samples a prompt; unscored ones are left out.
 
         Raises:
             Rejected: `reference-invalid` when more are wanted than there are to choose from, or when the
@@ -79,10 +79,11 @@ class BestOfNReference:
         return [self._safest([(next(scores), one) for one in responses], samples) for responses in drawn]
 
     def _safest(self, scored: Sequence[tuple[float | None, Response]], wanted: int) -> list[Response]:
-        """Return the best different responses: sound ones first, then by score, then as drawn."""
+        """Return the best different responses, by score and then as drawn; sound ones only, if there are any."""
         usable = [(score, one) for score, one in scored if score is not None]
+        sound = [(score, one) for score, one in usable if self._sound(one.text)]
         # sorted() is stable: of two texts that the judge likes equally, the one drawn first is taken.
-        ranked = sorted(usable, key=lambda entry: (not self._sound(entry[1].text), entry[0]))
+        ranked = sorted(sound or usable, key=lambda entry: entry[0])
         different: dict[str, Response] = {}
         for _, one in ranked:
             different.setdefault(one.text.strip(), one)

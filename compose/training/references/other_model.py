@@ -32,7 +32,7 @@ class OtherModel:
             raise ValueError(f"model is {self.model!r}; known models are {', '.join(known_models())}")
 
     def make(self, context: ReferenceContext) -> Reference:
-        """Return the reference; its model is loaded when it is first asked."""
+        """Return the reference; its model is loaded when it is asked."""
         return OtherModelReference(self, context)
 
 
@@ -43,7 +43,6 @@ class OtherModelReference:
         self.settings = settings
         self.context = context
         self.name = settings.model
-        self._model: Base | None = None
 
     def respond(self, prompts: Sequence[Prompt], samples: int, sampling: Sampling, seed: int) -> list[list[Response]]:
         """Return `samples` responses to each prompt; with their ids where the vocabularies are the same.
@@ -51,9 +50,8 @@ class OtherModelReference:
         Raises:
             Rejected: What `load_base` raises for a model that cannot be loaded.
         """
-        if self._model is None:
-            self._model = load_base(self.settings.model, device=str(self.context.base.model.device))
-        model = self._model
+        # Loaded for one answer and dropped: several risks may ask the same large model, one after the other.
+        model = load_base(self.settings.model, device=str(self.context.base.model.device))
         requests = [Request(prompt.id, render(model.tokenizer, prompt)) for prompt in prompts]
         draw = Draw(samples=samples, sampling=sampling, seed=seed, store=self.context.store)
         drawn = draw_responses(model, requests, draw, f"answers of {model.name}")

@@ -33,7 +33,7 @@ from compose.training.stage import train_stage
 
 TRAIN = "compose.laboratory.realise.train_stage"
 TASK = Task(risks=("tox", "bias"), tokens=3)
-INITS = {"tox": InitSettings(text="Be polite."), "bias": InitSettings(text="Be fair.")}
+INITS = {risk: InitSettings(kind="text", text=text) for risk, text in (("tox", "Be polite."), ("bias", "Be fair."))}
 REPLAY = ReplaySpec(mode="replay", ratio=0.5, capacity=4)
 EVERY: tuple[Strategy, ...] = (Concat(orders="given"), Mean(), Joint(), Sequential(replay=REPLAY), Stacked())
 

@@ -80,7 +80,9 @@ def test_processes_and_steps_take_the_anchors_in_turn() -> None:
     first, second, third = ANCHORS
     assert anchoring.of_step(0, process=0, processes=1) == [first, second]
     assert anchoring.of_step(1, process=0, processes=1) == [third, first]
-    assert anchoring.of_step(0, process=1, processes=2) == [third, first]
+    # Two processes share what one takes.
+    assert anchoring.of_step(1, process=0, processes=2) == [third]
+    assert anchoring.of_step(1, process=1, processes=2) == [first]
 
 
 def test_requests_and_passages_come_in_turn_cut_to_length(tiny: Base) -> None:

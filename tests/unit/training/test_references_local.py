@@ -1,8 +1,11 @@
 """References that run here: the base under an instruction, its best sample, another model."""
 
+import gc
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -16,7 +19,7 @@ from compose.evaluate.judges import Judge, Judged
 from compose.evaluate.prompts import Prompt, make_prompt, render
 from compose.training.completions import Draw, Request, Response, draw_responses
 from compose.training.references import (
-    REFERENCES,
+    AnyReference,
     BestOfN,
     Instructed,
     OtherModel,
@@ -130,11 +133,14 @@ def test_of_equally_safe_samples_the_first_drawn_is_taken(monkeypatch: pytest.Mo
     assert best(monkeypatch, tiny, [("a b c", 0.4), ("z y x", 0.1), ("g h i", 0.1)]) == ["z y x"]
 
 
-def test_empty_short_and_repeating_samples_come_last(monkeypatch: pytest.MonkeyPatch, tiny: Base) -> None:
+def test_empty_short_and_repeating_samples_are_taken_only_without_others(
+    monkeypatch: pytest.MonkeyPatch, tiny: Base
+) -> None:
     circle = "go on and go on and go on and go on and"  # 10 trigrams, of which 3 are different: .7 are repeated
     said = [("", 0.0), ("no", 0.0), (circle, 0.0), ("a fair and kind text", 0.9)]
     assert best(monkeypatch, tiny, said) == ["a fair and kind text"]
-    assert best(monkeypatch, tiny, said, samples=2)[1:] == [""]
+    assert best(monkeypatch, tiny, said, samples=2) == ["a fair and kind text"]
+    assert best(monkeypatch, tiny, said[:3], samples=2) == ["", "no"]
 
 
 def test_the_same_text_is_not_given_twice(monkeypatch: pytest.MonkeyPatch, tiny: Base) -> None:
@@ -183,21 +189,25 @@ def test_another_model_of_another_vocabulary_gives_text_alone(
     assert reference.respond([OPEN], 2, SAMPLING, 1) == [[r._replace(ids=None) for r in with_ids[0]]]
 
 
-def test_another_model_is_loaded_once_and_only_when_asked(
+def test_another_model_is_in_memory_only_while_it_answers(
     context: ReferenceContext, tiny: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded: list[str] = []
+    alive: weakref.WeakSet[Base] = weakref.WeakSet()
 
     def load(name: str, device: str) -> Base:
         loaded.append(f"{name} on {device}")
-        return replace(tiny, name=name)
+        other = replace(tiny, name=name)
+        alive.add(other)
+        return other
 
     monkeypatch.setattr(other_model, "load_base", load)
     reference = make_reference(OtherModel(model="tiny"), context)
     assert loaded == []
-    for _ in range(2):
-        reference.respond([OPEN], 1, SAMPLING, 1)
+    reference.respond([OPEN], 1, SAMPLING, 1)
     assert loaded == ["tiny on cpu"]  # where the patched base is
+    gc.collect()
+    assert len(alive) == 0
 
 
 def test_a_model_that_conf_does_not_know_is_refused_before_anything_is_drawn() -> None:
@@ -205,16 +215,14 @@ def test_a_model_that_conf_does_not_know_is_refused_before_anything_is_drawn() -
         OtherModel(model="nobody")
 
 
-@pytest.mark.parametrize("name", sorted(REFERENCES))
-def test_every_kind_has_a_settings_file_that_is_valid(name: str) -> None:
-    values = yaml.safe_load((conf_folder() / "reference" / f"{name}.yaml").read_text(encoding="utf-8"))
-    made = TypeAdapter(ReferenceSettings).validate_python(values)
-    assert type(made) is REFERENCES[name]
-    assert made.kind == name
-
-
-def test_every_settings_file_is_of_a_known_kind() -> None:
-    assert {path.stem for path in (conf_folder() / "reference").glob("*.yaml")} == set(REFERENCES)
+def test_every_kind_has_a_settings_file_of_its_name_that_is_valid() -> None:
+    files = {path.stem: path for path in (conf_folder() / "reference").glob("*.yaml")}
+    made = {
+        name: TypeAdapter(ReferenceSettings).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+        for name, path in files.items()
+    }
+    assert {type(one) for one in made.values()} == set(get_args(AnyReference))
+    assert {one.kind for one in made.values()} == set(made)
 
 
 @pytest.mark.parametrize(

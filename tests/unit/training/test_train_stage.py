@@ -147,6 +147,15 @@ def test_a_damaged_file_costs_time_and_nothing_else(tiny: Base, start: Tensor, t
     assert sorted(resumed.snapshots) == sorted(whole.snapshots)
 
 
+def test_files_of_others_in_a_stages_folder_stay(tiny: Base, start: Tensor, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.json"
+    notes.write_text("{ // no JSON")
+    interrupted(tiny, start, tmp_path)
+    (tmp_path / "sft_log.json").write_text("{")
+    train_stage(tiny, start, PAIRS, SETTINGS, seed=0, folder=tmp_path)
+    assert notes.read_text() == "{ // no JSON"
+
+
 def test_an_interrupted_stage_goes_on_under_another_checkpoint_interval(
     tiny: Base, start: Tensor, tmp_path: Path
 ) -> None:
