@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ from compose.errors import Rejected
 
 TEMPORARY_PREFIX = ".compose-tmp-"
 """Temporaries are called `.compose-tmp-<host>-<process>-<random>`, so that one can see whose they are."""
+_ASIDE = "-of-"
+"""What follows this in a temporary's name is the name of the folder that was moved aside to be replaced."""
 _FULL_DISK_SIGNS = ("os error 28", "os error 122", "PytorchStreamWriter failed")
 """In what words safetensors (ENOSPC, EDQUOT) and torch.save say that a file could not be written."""
 STALE_AFTER_S = 24 * 3600.0
@@ -101,12 +104,13 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(path: Path, *, timeout_s: float = -1.0) -> Iterator[None]:
+def locked(path: Path, *, timeout_s: float = -1.0, waiting_for: str = "") -> Iterator[None]:
     """Hold the lock of `path` for the block, so that of several processes one works and the others wait.
 
     Args:
         path: What is protected; the lock is the file `<path>.lock` beside it and stays there.
         timeout_s: How long to wait for another holder; negative waits for ever.
+        waiting_for: What the holder does, said on stderr once when there is something to wait for.
 
     Raises:
         Rejected: `locked` when another process held the lock all the time; `read-only` or `disk-full`.
@@ -116,7 +120,12 @@ def locked(path: Path, *, timeout_s: float = -1.0) -> Iterator[None]:
         lock_file.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(lock_file)
         try:
-            lock.acquire(timeout=timeout_s)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                if waiting_for and timeout_s != 0:
+                    print(f"waiting for {waiting_for}", file=sys.stderr)
+                lock.acquire(timeout=timeout_s)
         except Timeout as error:
             raise Rejected(
                 "locked",
@@ -164,11 +173,16 @@ def move_into_place(finished: Path, target: Path) -> None:
 def sweep(folder: Path) -> int:
     """Return how many temporaries of interrupted writers were removed from `folder` (not below it).
 
-    One whose owner is alive on this host stays; one of another host stays for `STALE_AFTER_S`.
+    One whose owner is alive on this host stays; one of another host stays for `STALE_AFTER_S`. A folder that was moved
+    aside, and whose successor never came, is put back.
     """
     removed = 0
     for leftover in folder.glob(f"{TEMPORARY_PREFIX}*") if folder.is_dir() else ():
         if not _abandoned(leftover):
+            continue
+        _, moved, name = leftover.name.partition(_ASIDE)
+        if moved and not (folder / name).exists():
+            leftover.rename(folder / name)
             continue
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
@@ -231,12 +245,13 @@ def _rename_folder(temporary: Path, path: Path, *, replace: bool) -> None:
         return
     if not replace:  # another process was faster
         raise _already_exists(path)
-    aside = path.with_name(f"{_own_prefix()}{secrets.token_hex(6)}")
-    path.rename(aside)
+    aside = path.with_name(f"{_own_prefix()}{secrets.token_hex(6)}{_ASIDE}{path.name}")
     try:
+        path.rename(aside)
         temporary.rename(path)
-    except OSError:
-        aside.rename(path)
+    except BaseException:  # Ctrl-C too: between the two names there is no folder
+        if not path.exists():
+            aside.rename(path)
         raise
     shutil.rmtree(aside, ignore_errors=True)
 

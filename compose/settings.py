@@ -12,6 +12,7 @@ import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
@@ -19,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
 from compose.conf_path import conf_folder
-from compose.digest import of_json
+from compose.digest import of_file, of_json
 from compose.errors import Rejected
 
 if TYPE_CHECKING:  # its import takes torch with it
@@ -29,7 +30,9 @@ Record = TypeVar("Record")
 
 PLACES = ("runs", "tracking")
 """Top-level settings that say where and how a run is kept or shown, and nothing about its result."""
-INSTALL_LAUNCHER = "install it: `make launchers`, or pip install 'compose[launchers,submitit]'"
+INSTALL_LAUNCHER = (
+    "install it: `make launchers`, or .venv/bin/pip install -c .constraints.txt -e '.[launchers,submitit]'"
+)
 UNKNOWN_OPTION = r"Could not find '(.+)/([^'/]+)' Available options in '[^']+': (.*?)(?: Config search path|$)"
 """What Hydra says of a file that a group of `conf/` does not have: the group, the name, those that it has."""
 MISSING = "???"
@@ -37,6 +40,7 @@ SHOWN_CHARACTERS = 60
 RESULTS_MADE_BY = 2
 """Raised when a change of the code makes the same settings give other results: no old run is then shown as theirs."""
 RUN_KEY_DIGITS = 16
+STAMPED_BYTES = 64 * 1024 * 1024
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -60,11 +64,33 @@ def as_yaml(values: Mapping[str, Any]) -> str:
 
 
 def run_key(values: Mapping[str, Any]) -> str:
-    """Return the name of a run's folder: a digest of every setting that can change the result, seed too."""
+    """Return the name of a run's folder: a digest of every setting that can change the result, seed too.
+
+    Of files that the settings name, the contents count: an edited prompt file is another question.
+    """
     deciding = {key: value for key, value in values.items() if key not in PLACES}
     # Through JSON with NaN allowed: the settings are not validated yet, and a wrong value must not end here.
-    text = json.dumps([RESULTS_MADE_BY, deciding], sort_keys=True, default=str)
+    text = json.dumps([RESULTS_MADE_BY, deciding, sorted(_named_files(deciding))], sort_keys=True, default=str)
     return of_json(text).removeprefix("sha256:")[:RUN_KEY_DIGITS]
+
+
+def _named_files(values: object) -> Iterator[tuple[str, str]]:
+    """Yield each local file that settings name, or that lies in a folder they name, and what tells its contents."""
+    if isinstance(values, Mapping):
+        for key in ("path", "patch"):
+            place = Path(str(values.get(key) or "")).expanduser()
+            if values.get(key) and place.exists():
+                files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+                yield from ((str(path), _stamp(path)) for path in files)
+    inside = values.values() if isinstance(values, Mapping) else values if isinstance(values, list) else ()
+    for one in inside:
+        yield from _named_files(one)
+
+
+def _stamp(path: Path) -> str:
+    """Return a file's digest; of one that takes seconds to read, such as a model's weights, its size and its time."""
+    status = path.stat()
+    return of_file(path) if status.st_size <= STAMPED_BYTES else f"{status.st_size} bytes of {status.st_mtime_ns}"
 
 
 def load(config: DictConfig) -> ExperimentSettings:
@@ -120,9 +146,7 @@ def from_composition(error: Exception) -> Rejected:
     """Return what Hydra said when it could not compose a configuration, with the nearest valid key."""
     message = _one_line(error)
     unknown = re.match(r"Could not override '([^']+)'", message)
-    option = re.search(
-        r"Could not find '(.+)/([^'/]+)' Available options in '[^']+': (.*?)(?: Config search path|$)", message
-    )
+    option = re.search(UNKNOWN_OPTION, message)
     if option is not None and "hydra/launcher" not in message:
         group, name, options = option[1], option[2], option[3].split()
         near = difflib.get_close_matches(name, options, n=1, cutoff=0.5)

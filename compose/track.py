@@ -24,6 +24,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic.dataclasses import dataclass
 
+from compose.assets.cache import offline
 from compose.records import SETTINGS
 from compose.report.results import RunResults
 
@@ -42,6 +43,7 @@ class TrackSettings:
         to: `wandb`, or `nothing`.
         mode: `offline` writes files that `wandb sync` uploads later; `online` needs a key; `auto` is online when
             WANDB_API_KEY is set, and otherwise what WANDB_MODE says, or offline.
+            COMPOSE_OFFLINE makes all of them offline.
         project: W&B project.
         entity: W&B team or user; None leaves it to W&B.
         patches: Whether patches are logged as artifacts.
@@ -146,6 +148,8 @@ class WandbTracker:
             group=group,
             config=dict(config),
             dir=str(self._folder),
+            id=name,
+            resume="allow" if mode == "online" else None,  # a job that is told again continues its own run
             mode=mode,  # type: ignore[arg-type]
             reinit="create_new",  # never the previous job's run, even if that job was killed before its finish
             settings=settings,
@@ -315,10 +319,12 @@ def log_results(tracker: Tracker, results: RunResults, patches: Mapping[str, Pat
 
 
 def _mode(asked: str) -> str:
-    """Return the mode to ask W&B for: never one that would make it ask for a login."""
+    """Return the mode to ask W&B for: never one that would make it ask for a login, or use a forbidden network."""
     key = bool(os.environ.get("WANDB_API_KEY"))
     if asked == "auto":
         asked = os.environ.get("WANDB_MODE", "") or ("online" if key else "offline")
+    if asked == "online" and offline():
+        return "offline"
     if asked != "online" or key or _key_on_file():
         return asked
     log.warning("W&B online needs WANDB_API_KEY or `wandb login`: the run is written offline")

@@ -79,7 +79,7 @@ def run_job(settings: ExperimentSettings, folders: Folders, *, config: str, comm
         Rejected: What any of its steps refuses; the message says what to change.
     """
     refuse_several_processes()
-    with durable.locked(folders.run):
+    with durable.locked(folders.run, waiting_for=f"another process that does this very job, {folders.run}"):
         if folders.is_complete():  # the same command, given twice, was faster
             return read_results(folders.run)
         durable.write_text(folders.run / CONFIG, config)

@@ -14,13 +14,12 @@ from torch import Tensor
 
 from compose import durable
 from compose.artifact import prefix_digest
-from compose.base import Base, stop_ids
+from compose.base import Base, arithmetic, stop_ids
 from compose.digest import of_json
 from compose.evaluate.results import Measurement
 from compose.evaluate.risks import Risk, RiskSpec
 from compose.evaluate.run import measure
 from compose.evaluate.utility import Utility, UtilitySpec
-from compose.laboratory.provenance import arithmetic
 from compose.progress import bar
 
 BASE = "base"

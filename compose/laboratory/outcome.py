@@ -28,6 +28,7 @@ from compose.laboratory.measuring import BASE
 from compose.laboratory.realise import Made
 from compose.report.results import (
     PERPLEXITY_RATIO,
+    REMOVED_SHARE,
     ArmResult,
     Composition,
     CurvePoint,
@@ -303,7 +304,7 @@ def _beside_base(result: RiskResult, base: RiskResult) -> dict[str, Metric]:
     """Return `removed_share`, the part of the base's unsafety that is gone, and the repetition in multiples of its."""
     after, before = paired_safety([result, base])
     removed = removed_share(after, before)
-    found = {"removed_share": Metric(removed.value, "higher", removed.n, removed.low, removed.high)}
+    found = {REMOVED_SHARE: Metric(removed.value, "higher", removed.n, removed.low, removed.high)}
     own, known = (one.metrics.get(REPETITION) for one in (result, base))
     if own is not None and known is not None and own.value is not None and known.value:
         found[f"{REPETITION}_ratio"] = Metric(own.value / known.value, "lower", own.n)

@@ -14,7 +14,6 @@ import psutil
 import torch
 
 import compose
-from compose.base import Base
 
 PACKAGES = (
     "torch",
@@ -40,7 +39,8 @@ def commit() -> tuple[str, bool]:
     if not (checkout / ".git").exists():
         return "unknown", False
     found = _git(checkout, "rev-parse", "HEAD")
-    changes = _git(checkout, "status", "--porcelain", "--untracked-files=no")
+    # What is in no commit yet but would be run counts; a notebook beside it does not.
+    changes = _git(checkout, "status", "--porcelain", "--", "compose", "conf", "experiments")
     return found or "unknown", bool(changes)
 
 
@@ -68,11 +68,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
-
-
-def arithmetic(base: Base) -> list[str | bool]:
-    """Return what a base computes in: the fingerprint is of the weights on the disk, and rounded ones differ."""
-    return [str(base.model.dtype), bool(getattr(base.model, "is_quantized", False))]
 
 
 def command_line() -> str:

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from compose import algebra
 from compose.artifact import Patch, new_patch, prefix_digest
-from compose.base import Base
+from compose.base import Base, arithmetic
 from compose.engine.self_test import PROBE, record_self_test, run_self_test
 from compose.errors import Rejected
-from compose.laboratory.provenance import arithmetic, commit
+from compose.laboratory.provenance import commit
 from compose.laboratory.rows import settings_of, training_rows
 from compose.laboratory.shelf import Shelf, Trained
 from compose.parse import make_record, revise

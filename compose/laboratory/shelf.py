@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,13 +113,5 @@ class Shelf:
     @contextmanager
     def reserved(self, key: str) -> Iterator[None]:
         """Hold a stage for the block: another job that needs it waits, and then finds it finished."""
-        place = self.folder / key
-        with ExitStack() as held:
-            try:
-                held.enter_context(durable.locked(place, timeout_s=0))
-            except Rejected as error:
-                if error.code != "locked":
-                    raise
-                print(f"waiting for another job that trains stage {key[:12]}", file=sys.stderr)
-                held.enter_context(durable.locked(place))
+        with durable.locked(self.folder / key, waiting_for=f"another job that trains stage {key[:12]}"):
             yield

@@ -1,8 +1,8 @@
 """Several runs of one experiment made into one summary: means over seeds, intervals over seeds and prompts.
 
 One seed keeps the intervals that its run recorded. Over several seeds, whatever rests on safety per prompt
-(safety, headline metrics, retention) gets a bootstrap interval over seeds x prompts; any other metric, known
-only with an interval per run, gets both sources of error added in quadrature.
+(safety, headline metrics, retention, the removed share) gets a bootstrap interval over seeds x prompts; any other
+metric, known only with an interval per run, gets both sources of error added in quadrature.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from scipy.stats import t as student
 from compose.errors import Rejected
 from compose.evaluate import bootstrap
 from compose.evaluate.bootstrap import interval, resample, table
-from compose.evaluate.forgetting import Kept, in_order, intransigence, retention, worst_risk_retention
+from compose.evaluate.forgetting import Kept, in_order, intransigence, removed_share, retention, worst_risk_retention
 from compose.report.results import (
+    REMOVED_SHARE,
     ArmResult,
     Composition,
     Estimate,
@@ -111,7 +112,7 @@ class _Merger:
         safety = {risk: self._safety(name, risk, each) for risk in self.risks}
         metrics = {
             risk: {
-                metric: self._metric(self.headlines[risk], metric, each, safety[risk])
+                metric: self._metric(name, self.headlines[risk], metric, each, safety[risk])
                 for metric in each[0].risks[risk].metrics
                 if all(metric in one.risks[risk].metrics for one in each)
             }
@@ -144,9 +145,13 @@ class _Merger:
         low, high = sorted(turn[0] + turn[1] * end for end in (headline.low, headline.high))
         return Estimate(value=value, low=low, high=high, n=headline.n)
 
-    def _metric(self, risk: RiskInfo, metric: str, each: Sequence[Composition], safety: Estimate) -> MetricValue:
+    def _metric(
+        self, name: str, risk: RiskInfo, metric: str, each: Sequence[Composition], safety: Estimate
+    ) -> MetricValue:
         values = [one.risks[risk.name].metrics[metric] for one in each]
         combined = _combined(values)
+        if len(each) > 1 and metric == REMOVED_SHARE:
+            return self._removed(name, risk.name, combined)
         if len(each) == 1 or metric != risk.headline or safety.low is None or safety.high is None:
             return combined
         turns = {_turn(value, one.risks[risk.name].mean) for value, one in zip(values, each, strict=True)}
@@ -155,6 +160,14 @@ class _Merger:
             return combined
         low, high = sorted(turn[0] + turn[1] * end for end in (safety.low, safety.high))
         return replace(combined, low=low, high=high)
+
+    def _removed(self, name: str, risk: str, pooled: MetricValue) -> MetricValue:
+        """Return the share of the base's unsafety that a composition removed, over all seeds at once."""
+        paired = self._paired([name, self.base], risk)
+        if not paired:
+            return replace(pooled, value=None, low=None, high=None)
+        found = removed_share(*paired)
+        return replace(pooled, value=found.value, low=found.low, high=found.high, n=found.n)
 
     def arm(self, runs: Sequence[tuple[int, ArmResult]]) -> ArmRow:
         """Return one arm over its seeds."""

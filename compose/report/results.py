@@ -33,6 +33,7 @@ _RECORD = ConfigDict(extra="forbid", allow_inf_nan=False)
 _ROW = ConfigDict(extra="ignore", allow_inf_nan=False)
 
 PERPLEXITY_RATIO = "perplexity_ratio"
+REMOVED_SHARE = "removed_share"
 BROKEN_PERPLEXITY_RATIO = 1.5
 """Above this many times the base's perplexity of neutral text, a model is called broken: it may look safe for it."""
 

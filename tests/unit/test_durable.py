@@ -131,6 +131,44 @@ def test_the_old_folder_survives_when_its_replacement_fails(tmp_path: Path) -> N
     assert names(target) == ["old"]
 
 
+def test_a_folder_that_was_moved_aside_comes_back_when_its_replacer_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "folder"
+    target.mkdir()
+    (target / "old").touch()
+    rename = Path.rename
+
+    def interrupted(path: Path, to: Path) -> Path:
+        if to == target and path.name.count("-of-") == 0:
+            raise KeyboardInterrupt
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), durable.new_folder(target, replace=True):
+        pass
+    assert names(tmp_path) == ["folder"]
+    assert names(target) == ["old"]
+
+
+def test_sweeping_puts_back_what_a_killed_replacer_had_moved_aside(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path; from compose import durable\n"
+        "target, rename = Path(sys.argv[1]) / 'folder', Path.rename\n"
+        "def killed(path, to):\n"
+        "    if to == target: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return rename(path, to)\n"
+        "Path.rename = killed\n"
+        "with durable.new_folder(target, replace=True): pass\n"
+    )
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "old").touch()
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert not (tmp_path / "folder").exists()
+    durable.sweep(tmp_path)
+    assert names(tmp_path / "folder") == ["old"]
+
+
 def test_files_that_libraries_write_privately_become_readable_in_a_new_folder(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:

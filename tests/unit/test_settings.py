@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
@@ -139,6 +140,19 @@ def test_the_run_key_depends_on_the_seed_and_not_on_places() -> None:
     assert run_key(values) != run_key({**values, "device": "cuda"})  # `dtype: auto` rounds otherwise there
     assert run_key(values) == run_key(dict(reversed(values.items())))
     assert run_key(values) != run_key({**values, "seed": 1})
+
+
+def test_the_run_key_depends_on_the_contents_of_files_that_are_named(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("one")
+    (tmp_path / "patch").mkdir()
+    asset = {"source": "path", "path": str(tmp_path / "prompts.txt")}
+    values = {"risks": {"mine": {"sources": [{"asset": asset}]}}, "lessons": {"patch": str(tmp_path / "patch")}}
+    before = run_key(values)
+    assert run_key(values) == before
+    (tmp_path / "prompts.txt").write_text("two")
+    edited = run_key(values)
+    (tmp_path / "patch" / "patch.json").write_text("{}")
+    assert len({before, edited, run_key(values)}) == 3
 
 
 def test_an_override_that_hydra_does_not_know_gets_the_nearest_key_at_its_place() -> None:

@@ -110,6 +110,14 @@ def test_offline_is_the_default_and_a_key_means_online(monkeypatch: pytest.Monke
     assert track._mode("auto") == "disabled"
 
 
+def test_a_network_that_is_forbidden_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    monkeypatch.setenv("COMPOSE_OFFLINE", "1")
+    assert (track._mode("auto"), track._mode("online")) == ("offline", "offline")
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert track._mode("auto") == "disabled"
+
+
 def test_online_without_a_key_is_offline_with_a_warning_and_asks_nobody(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

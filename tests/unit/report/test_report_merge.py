@@ -56,6 +56,23 @@ def test_several_seeds_are_averaged_and_retention_is_made_anew(make_small: Make)
     assert safety.low is not None and headline.high == pytest.approx(1 - safety.low)
 
 
+def test_the_removed_share_is_that_of_all_seeds_together(make_small: Make) -> None:
+    def run(seed: int, base: tuple[float, ...]) -> RunResults:
+        made = make_small({"base": base, "special": SPECIAL, "final": (1.0,) * 4}, seed=seed, arms=ARMS)
+        final = made.compositions["final"]
+        measure = final.risks["toxicity"]
+        recorded = MetricValue(value=0.5, direction="higher", n=4, low=0.4, high=0.6)
+        risks = {"toxicity": replace(measure, metrics={**measure.metrics, "removed_share": recorded})}
+        return replace(made, compositions={**made.compositions, "final": replace(final, risks=risks)})
+
+    found = merge([run(0, BASE), run(1, BASE)]).rows["final"].metrics["toxicity"]["removed_share"]
+    # Every prompt is safe with every seed: all of what the base shows is gone, whichever prompts are drawn.
+    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
+    # A base that shows nothing leaves nothing to remove.
+    safe = (1.0,) * 4
+    assert merge([run(0, safe), run(1, safe)]).rows["final"].metrics["toxicity"]["removed_share"].value is None
+
+
 def test_forgetting_has_students_interval_over_the_seeds(make_small: Make) -> None:
     safety = {"base": BASE, "special": SPECIAL, "final": SPECIAL}
     runs = [make_small(safety, seed=seed, arms=ARMS) for seed in (0, 1, 2)]
