@@ -19,19 +19,20 @@ from compose.report import build
 from compose.report.export import compact
 from compose.report.merge import merge
 from compose.report.results import RESULTS_FILE, read_results
-from compose.report.tables import terminal
+from compose.report.tables import markdown, terminal
 
 REJECTED_EXIT = 2
 INTERRUPTED_EXIT = 130
 
 
-def summarise(folders: Sequence[Path], out: Path | None, json: Path | None) -> str:
+def summarise(folders: Sequence[Path], out: Path | None, json: Path | None, table: Path | None = None) -> str:
     """Return the table of all runs together and where their report is.
 
     Args:
         folders: Run folders, or folders of run folders.
         out: Where the report goes; None is `report` beside the first run.
         json: Where the compact summary goes; None writes none.
+        table: Where the main table goes, as Markdown; None writes none.
 
     Raises:
         Rejected: There is no finished run, a run is broken, or the runs are not of one experiment.
@@ -43,6 +44,9 @@ def summarise(folders: Sequence[Path], out: Path | None, json: Path | None) -> s
     if json is not None:
         durable.write_json(json, compact(summary))
         places.append(f"summary: {json}")
+    if table is not None:
+        durable.write_text(table, markdown(summary))
+        places.append(f"table:   {table}")
     return "\n".join([terminal(summary), *places])
 
 
@@ -61,9 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_FOLDER", help="a run's folder, or one of several")
     parser.add_argument("--out", type=Path, help="the report's folder (default: report/ beside the first run)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write a compact summary, without any text")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="also write the main table as Markdown")
     arguments = parser.parse_args(argv)
     try:
-        print(summarise(arguments.runs, arguments.out, arguments.json))
+        print(summarise(arguments.runs, arguments.out, arguments.json, arguments.table))
     except Rejected as error:
         print(error, file=sys.stderr)
     except OSError as error:

@@ -224,6 +224,18 @@ def forgetting(summary: Summary) -> Table:
     return Table(tuple(columns), (Block("", tuple(lines)),), head="Arm")
 
 
+def markdown(summary: Summary) -> str:
+    """Return the main table as Markdown, one row a model, each number with its interval behind it."""
+    table = models(summary)
+    # Two columns of one name can stand in different groups, and Markdown has no groups.
+    heads = [f"{one.group}: {one.name}" if one.group else one.name for one in table.columns]
+    lines = [[table.head, *heads], ["---"] * (1 + len(heads))]
+    for line in (line for block in table.blocks for line in block.lines):
+        head = f"{line.head}, {line.sub}" if line.sub else line.head
+        lines.append([head, *(f"{cell.main} ({cell.sub})" if cell.sub else cell.main for cell in line.cells)])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines).replace("\N{NO-BREAK SPACE}", " ") + "\n"
+
+
 def terminal(results: RunResults | Summary) -> str:
     """Return the main table as text of at most 100 columns, the base first, the arms by their weakest risk.
 

@@ -19,7 +19,13 @@ def test_runs_of_several_seeds_become_one_report_and_one_summary(
     runs = [str(make_run(seed=seed, labels=("sequential",))) for seed in (0, 1)]
     summary = tmp_path / "results" / "two_risk.json"
 
-    assert summarise.main([*runs, "--out", str(tmp_path / "out"), "--json", str(summary)]) == 0
+    assert (
+        summarise.main(
+            [*runs, "--out", str(tmp_path / "out"), "--json", str(summary), "--table", str(tmp_path / "t.md")]
+        )
+        == 0
+    )
+    assert (tmp_path / "t.md").read_text().startswith("| Model |")
 
     assert json.loads(summary.read_text())["seeds"] == [0, 1]
     assert (tmp_path / "out" / "report.html").is_file()

@@ -123,6 +123,16 @@ def test_the_terminals_table_fits_a_hundred_columns_and_lines_up(make_results: M
     assert sum(line.startswith("sequential-replay") for line in lines) == len(risks) * (len(risks) - 1)
 
 
+def test_the_markdown_table_has_a_row_for_every_model_that_an_arm_ends_with(make_results: Make) -> None:
+    summary = merge([make_results()])
+    lines = tables.markdown(summary).splitlines()
+    table = tables.models(summary)
+    assert len(lines) == 2 + sum(len(block.lines) for block in table.blocks)
+    assert {line.count("|") for line in lines} == {len(table.columns) + 2}
+    assert lines[2].startswith("| unpatched |")
+    assert "Toxicity: toxic rate" in lines[0] or "toxicity: toxic rate" in lines[0]
+
+
 def test_the_verdict_names_the_best_arm_and_whether_it_is_clearly_ahead(make_small: Make) -> None:
     close = {
         "best": Estimate(value=0.8, low=0.6, high=1.0),
