@@ -8,7 +8,7 @@ from string import ascii_lowercase
 
 from compose.report import words
 from compose.report.merge import merge
-from compose.report.results import Estimate, Kind, RunResults
+from compose.report.results import PERPLEXITY_RATIO, Estimate, Kind, RunResults
 from compose.report.summary import ArmRow, Row, Summary
 
 KINDS: dict[Kind, str] = {
@@ -21,8 +21,8 @@ LOSS = "forgetting: above 0, became less safe"
 TRANSFER = "transfer: below 0, forgotten"
 UNLEARNED = "intransigence: above 0, never learned"
 TERMINAL_COLUMNS = 100
-TERMINAL_UTILITIES = ("perplexity", "refusal_rate_benign")
-"""The utilities shown where there is room for two."""
+FIRST_UTILITIES = ("perplexity", "refusal_rate_benign", PERPLEXITY_RATIO)
+"""The utilities in front, where a narrow page still shows them; a terminal has room for two."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,9 @@ def _ends(summary: Summary) -> dict[str, ArmRow]:
 
 
 def _utilities(summary: Summary) -> dict[str, str]:
-    return {name: value.direction for row in summary.rows.values() for name, value in row.utility.items()}
+    found = {name: value.direction for row in summary.rows.values() for name, value in row.utility.items()}
+    first = [name for name in FIRST_UTILITIES if name in found]
+    return {name: found[name] for name in [*first, *(name for name in found if name not in first)]}
 
 
 def _ranked(summary: Summary, kind: Kind, ends: dict[str, ArmRow]) -> list[Row]:
@@ -242,7 +244,7 @@ def terminal(results: RunResults | Summary) -> str:
     Each risk has its headline metric and, in per cent, what is kept of its specialist's gain.
     """
     summary = merge([results]) if isinstance(results, RunResults) else results
-    utilities = sorted(_utilities(summary), key=lambda name: (name not in TERMINAL_UTILITIES, name))[:2]
+    utilities = list(_utilities(summary))[:2]
     heads = [head for risk in summary.risks for head in (risk.name[:6], "kept")]
     heads += ["least", *(words.metric(name)[:10].rstrip() for name in utilities)]
     lines = [("model", heads)]
