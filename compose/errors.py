@@ -1,4 +1,4 @@
-"""The one exception a user sees, and the table of its codes.
+"""The one exception a user sees, the table of its codes, and the exit status a program ends with.
 
 Every error that a user can cause says what was found, what was expected and how to cure it. Codes are stable:
 scripts may match on them.
@@ -6,7 +6,11 @@ scripts may match on them.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+
+REJECTED_EXIT = 2
+INTERRUPTED_EXIT = 130
 
 CODES: dict[str, str] = {
     "asset-digest": "bytes were fetched or found whose sha256 is not the pinned one",
@@ -87,6 +91,26 @@ class Rejected(Exception):
         return (
             f"{self.code}: {self.subject}\n  expected: {self.expected}\n  found:    {self.got}\n  fix:      {self.fix}"
         )
+
+
+def exit_status(work: Callable[[], int | None]) -> int:
+    """Return a program's exit status after doing its work: what the work returns, with None for 0.
+
+    An error of input is said on stderr and gives 2, Ctrl-C gives 130. Anything else is a fault of ours and is raised.
+    """
+    try:
+        return work() or 0
+    except Rejected as error:
+        print(error, file=sys.stderr)
+    except BrokenPipeError:  # the reader (`| head`) has seen enough
+        sys.stderr.close()  # Python would complain once more while it shuts down
+        return 0
+    except OSError as error:
+        print(machine_refused(error), file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted: what was finished is kept; the same command goes on from there", file=sys.stderr)
+        return INTERRUPTED_EXIT
+    return REJECTED_EXIT
 
 
 def machine_refused(error: OSError) -> Rejected:

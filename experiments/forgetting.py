@@ -23,11 +23,9 @@ from omegaconf import DictConfig
 
 from compose import settings
 from compose.conf_path import conf_folder
-from compose.errors import Rejected, machine_refused
+from compose.errors import Rejected, exit_status
 from compose.laboratory.folders import Folders
 
-REJECTED_EXIT = 2
-INTERRUPTED_EXIT = 130
 MULTIRUN = ("--multirun", "-m")
 
 
@@ -73,20 +71,15 @@ def main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # Its parser does not take the option between overrides, where people write it.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in MULTIRUN)
+    return exit_status(_run)
+
+
+def _run() -> None:
+    """Let Hydra call the job, once or for a sweep, and say its errors as all others are said."""
     try:
         job()
-    except Rejected as error:
-        print(error, file=sys.stderr)
     except HydraException as error:
-        print(settings.from_composition(error), file=sys.stderr)
-    except OSError as error:
-        print(machine_refused(error), file=sys.stderr)
-    except KeyboardInterrupt:
-        print("interrupted: what was finished is kept; the same command goes on from there", file=sys.stderr)
-        return INTERRUPTED_EXIT
-    else:
-        return 0
-    return REJECTED_EXIT
+        raise settings.from_composition(error) from error
 
 
 if __name__ == "__main__":

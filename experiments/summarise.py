@@ -13,16 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compose import durable
-from compose.errors import Rejected, machine_refused
+from compose.errors import exit_status
 from compose.laboratory.folders import CONFIG
 from compose.report import build
 from compose.report.export import compact
 from compose.report.merge import merge
 from compose.report.results import RESULTS_FILE, read_results
 from compose.report.tables import markdown, terminal
-
-REJECTED_EXIT = 2
-INTERRUPTED_EXIT = 130
 
 
 def summarise(folders: Sequence[Path], out: Path | None, json: Path | None, table: Path | None = None) -> str:
@@ -67,17 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write a compact summary, without any text")
     parser.add_argument("--table", type=Path, metavar="FILE", help="also write the main table as Markdown")
     arguments = parser.parse_args(argv)
-    try:
-        print(summarise(arguments.runs, arguments.out, arguments.json, arguments.table))
-    except Rejected as error:
-        print(error, file=sys.stderr)
-    except OSError as error:
-        print(machine_refused(error), file=sys.stderr)
-    except KeyboardInterrupt:
-        return INTERRUPTED_EXIT
-    else:
-        return 0
-    return REJECTED_EXIT
+    return exit_status(lambda: print(summarise(arguments.runs, arguments.out, arguments.json, arguments.table)))
 
 
 if __name__ == "__main__":

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from compose import __version__
 from compose.cli import concat, doctor, generate, mean, show, train
 from compose.cli.verb import Verb
-from compose.errors import Rejected, machine_refused
+from compose.errors import exit_status
 
 VERBS: dict[str, Verb] = {
     "train": train.VERB,
@@ -21,9 +20,6 @@ VERBS: dict[str, Verb] = {
 }
 """Every verb, in the order of the help. A verb's module imports what is heavy only when it runs."""
 
-REJECTED_EXIT = 2
-INTERRUPTED_EXIT = 130
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Return the exit status: 0, 1 when something is broken, 2 for an error of input, 130 after Ctrl-C.
@@ -33,20 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     verb: Verb = arguments.verb
-    try:
-        return verb.run(arguments)
-    except Rejected as error:
-        print(error, file=sys.stderr)
-        return REJECTED_EXIT
-    except KeyboardInterrupt:
-        print("interrupted: what was finished is kept; the same command goes on from there", file=sys.stderr)
-        return INTERRUPTED_EXIT
-    except BrokenPipeError:  # the reader (`| head`) has seen enough
-        sys.stderr.close()  # Python would complain once more while it shuts down
-        return 0
-    except OSError as error:
-        print(machine_refused(error), file=sys.stderr)
-        return REJECTED_EXIT
+    return exit_status(lambda: verb.run(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:

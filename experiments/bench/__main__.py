@@ -22,7 +22,7 @@ import transformers
 
 from compose.base import Base, load_base
 from compose.durable import write_json
-from compose.errors import Rejected, machine_refused
+from compose.errors import exit_status
 from compose.laboratory.provenance import commit, machine, versions
 from experiments.bench.cases import measure
 from experiments.bench.settings import read_settings
@@ -31,29 +31,23 @@ MEGABYTE = 1e6
 
 
 def main(words: Sequence[str]) -> int:
-    """Return 0 when everything was measured; the JSON grows part by part, so that Ctrl-C loses only one."""
-    try:
-        settings = read_settings(words)
-        _quiet()
-        base = load_base(settings.model, device=settings.device)
-        records: list[dict[str, Any]] = []
-        for name in settings.parts:
-            for tokens in settings.tokens:
-                records += measure(base, settings, name, tokens)
-                if settings.out:
-                    result = {"about": about(base), "settings": asdict(settings), "records": records}
-                    write_json(Path(settings.out), result)
-                print(table(records), flush=True)
-    except Rejected as error:
-        print(error, file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(machine_refused(error), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: finished parts are in the JSON, if `out` was given", file=sys.stderr)
-        return 130
-    return 0
+    """Return the exit status: 0 when everything was measured, 2 for wrong settings, 130 after Ctrl-C."""
+    return exit_status(lambda: _run(words))
+
+
+def _run(words: Sequence[str]) -> None:
+    """Measure part by part and print the table so far; the JSON grows with it, so that Ctrl-C loses only one."""
+    settings = read_settings(words)
+    _quiet()
+    base = load_base(settings.model, device=settings.device)
+    records: list[dict[str, Any]] = []
+    for name in settings.parts:
+        for tokens in settings.tokens:
+            records += measure(base, settings, name, tokens)
+            if settings.out:
+                result = {"about": about(base), "settings": asdict(settings), "records": records}
+                write_json(Path(settings.out), result)
+            print(table(records), flush=True)
 
 
 def about(base: Base) -> dict[str, Any]:
