@@ -37,13 +37,21 @@ def _rows(values: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, str
     """Yield every value with its dotted name; what is not known is left out."""
     for key, value in values.items():
         name = f"{place}{key}"
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and "direction" in value:
+            yield name, _measured(value)
+        elif isinstance(value, Mapping):
             yield from _rows(value, f"{name}.")
         elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
             for number, item in enumerate(value, start=1):
                 yield from _rows(item, f"{name}.{number}.")
         elif value not in (None, []):
             yield name, _shown(value)
+
+
+def _measured(metric: Mapping[str, Any]) -> str:
+    """Return a measured number on one line, with the direction that is better and the number of cases."""
+    cases = "" if metric["n"] is None else f", n {metric['n']}"
+    return f"{metric['value']:.4g} ({metric['direction']} is better{cases})"
 
 
 def _shown(value: object) -> str:

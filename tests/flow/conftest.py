@@ -11,7 +11,7 @@ import torch
 from compose.artifact import new_patch, save
 from compose.base import Base, load_base
 from compose.engine.self_test import PROBE, record_self_test
-from compose.records import BaseRef, CardDraft
+from compose.records import BaseRef, CardDraft, CardMetric
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +47,7 @@ def patch_folder(tiny: Base, tmp_path: Path) -> Callable[..., Path]:
             risks=("toxicity",),
             base=BaseRef(name="tiny", fingerprint=fingerprint or tiny.fingerprint),
             strategy="specialist",
+            metrics={"toxicity/toxic_rate_per_prompt": CardMetric(value=0.25, direction="lower", n=40)},
             self_test=record_self_test(tiny.model, prefix, tiny.tokenizer.encode(PROBE)),
         )
         return save(new_patch(prefix, draft), tmp_path / name)

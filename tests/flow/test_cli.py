@@ -68,6 +68,7 @@ def test_show_prints_the_card_and_counts_what_is_long(
     assert values["version"] == "1.2.3"
     assert values["tokens"] == "8"
     assert values["self_test.vocabulary"] == "[16 values]"
+    assert values["metrics.toxicity/toxic_rate_per_prompt"] == "0.25 (lower is better, n 40)"
 
 
 def test_show_as_json_is_the_card(patch_folder: PatchFolder, capsys: pytest.CaptureFixture[str]) -> None:
