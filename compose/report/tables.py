@@ -227,14 +227,19 @@ def forgetting(summary: Summary) -> Table:
 
 
 def markdown(summary: Summary) -> str:
-    """Return the main table as Markdown, one row a model, each number with its interval behind it."""
+    """Return the main table as Markdown, one row a model, each number with its interval behind it.
+
+    Of the utilities it has the first ones: a page has no room for all.
+    """
     table = models(summary)
+    shown = len(table.columns) - max(0, len(_utilities(summary)) - len(FIRST_UTILITIES))
     # Two columns of one name can stand in different groups, and Markdown has no groups.
-    heads = [f"{one.group}: {one.name}" if one.group else one.name for one in table.columns]
+    heads = [f"{one.group}: {one.name}" if one.group else one.name for one in table.columns[:shown]]
     lines = [[table.head, *heads], ["---"] * (1 + len(heads))]
     for line in (line for block in table.blocks for line in block.lines):
         head = f"{line.head}, {line.sub}" if line.sub else line.head
-        lines.append([head, *(f"{cell.main} ({cell.sub})" if cell.sub else cell.main for cell in line.cells)])
+        cells = (f"{cell.main} ({cell.sub})" if cell.sub else cell.main for cell in line.cells[:shown])
+        lines.append([head, *cells])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines).replace("\N{NO-BREAK SPACE}", " ") + "\n"
 
 
