@@ -41,6 +41,7 @@ RESULTS_MADE_BY = 2
 """Raised when a change of the code makes the same settings give other results: no old run is then shown as theirs."""
 RUN_KEY_DIGITS = 16
 STAMPED_BYTES = 64 * 1024 * 1024
+"""A named file up to this size is known by its digest, a larger one by its size and time."""
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from statistics import fmean, stdev
-
-from scipy.stats import t as student
+from statistics import fmean
 
 from compose.errors import Rejected
 from compose.evaluate import bootstrap
 from compose.evaluate.bootstrap import interval, resample, table
 from compose.evaluate.forgetting import Kept, in_order, intransigence, removed_share, retention, worst_risk_retention
+from compose.report.pooling import combined_metric, over_seeds
 from compose.report.results import (
     REMOVED_SHARE,
     ArmResult,
@@ -127,7 +126,7 @@ class _Merger:
             seeds=tuple(sorted(found)),
             safety=safety,
             metrics=metrics,
-            utility={metric: _combined([one.utility[metric] for one in each]) for metric in shared},
+            utility={metric: combined_metric([one.utility[metric] for one in each]) for metric in shared},
             unjudged=sum(measure.unjudged for one in each for measure in one.risks.values()),
             expression=each[0].expression,
         )
@@ -149,7 +148,7 @@ class _Merger:
         self, name: str, risk: RiskInfo, metric: str, each: Sequence[Composition], safety: Estimate
     ) -> MetricValue:
         values = [one.risks[risk.name].metrics[metric] for one in each]
-        combined = _combined(values)
+        combined = combined_metric(values)
         if len(each) > 1 and metric == REMOVED_SHARE:
             return self._removed(name, risk.name, combined)
         if len(each) == 1 or metric != risk.headline or safety.low is None or safety.high is None:
@@ -188,8 +187,8 @@ class _Merger:
             ),
             retention=kept,
             worst=worst,
-            forgetting=_over_seeds([arm.forgetting for arm in each]),
-            intransigence=_over_seeds([self._intransigence(seed, arm) for seed, arm in runs]),
+            forgetting=over_seeds([arm.forgetting for arm in each]),
+            intransigence=over_seeds([self._intransigence(seed, arm) for seed, arm in runs]),
             contender=final != self.joint and final not in self.specialists.values(),
             broken=is_broken(self.row(final).utility),
         )
@@ -235,41 +234,6 @@ def _turn(headline: MetricValue | None, safety: float) -> tuple[float, float] | 
         return None
     offset, sign = (1.0, -1.0) if headline.direction == "lower" else (0.0, 1.0)
     return (offset, sign) if abs(offset + sign * safety - headline.value) < 1e-6 else None
-
-
-def _combined(values: Sequence[MetricValue]) -> MetricValue:
-    """Return the mean over seeds; its interval adds the runs' own error and the seeds' spread in quadrature.
-
-    The runs share their prompts, so the error that comes from the prompts does not shrink with more seeds.
-    """
-    numbers = [one.value for one in values if one.value is not None]
-    if len(values) == 1 or not numbers:
-        return values[0]
-    centre = fmean(numbers)
-    widths = [(one.high - one.low) / 2 for one in values if one.low is not None and one.high is not None]
-    spread = stdev(numbers) * _student(len(numbers)) / math.sqrt(len(numbers)) if len(numbers) > 1 else 0.0
-    half = math.hypot(fmean(widths), spread) if widths else spread
-    return replace(values[0], value=centre, n=max(one.n for one in values), low=centre - half, high=centre + half)
-
-
-def _over_seeds(each: Sequence[Mapping[str, float | None]]) -> dict[str, Estimate]:
-    """Return the mean over seeds by key, with Student's interval over the seeds when there are several."""
-    merged: dict[str, Estimate] = {}
-    for key in dict.fromkeys(name for one in each for name in one):
-        numbers = [value for one in each if (value := one.get(key)) is not None]
-        if not numbers:
-            merged[key] = Estimate(value=None, reason="it needs more stages, or a reference that was not run")
-        elif len(numbers) == 1:
-            merged[key] = Estimate(value=numbers[0])
-        else:
-            centre = fmean(numbers)
-            half = _student(len(numbers)) * stdev(numbers) / math.sqrt(len(numbers))
-            merged[key] = Estimate(value=centre, low=centre - half, high=centre + half)
-    return merged
-
-
-def _student(count: int) -> float:
-    return float(student.ppf(0.975, count - 1))
 
 
 def _compositions(runs: Sequence[RunResults]) -> dict[int, dict[str, Composition]]:
