@@ -126,7 +126,7 @@ class _Merger:
             seeds=tuple(sorted(found)),
             safety=safety,
             metrics=metrics,
-            utility={metric: combined_metric([one.utility[metric] for one in each]) for metric in shared},
+            utility={metric: combined_metric(metric, [one.utility[metric] for one in each]) for metric in shared},
             unjudged=sum(measure.unjudged for one in each for measure in one.risks.values()),
             expression=each[0].expression,
         )
@@ -148,7 +148,7 @@ class _Merger:
         self, name: str, risk: RiskInfo, metric: str, each: Sequence[Composition], safety: Estimate
     ) -> MetricValue:
         values = [one.risks[risk.name].metrics[metric] for one in each]
-        combined = combined_metric(values)
+        combined = combined_metric(metric, values)
         if len(each) > 1 and metric == REMOVED_SHARE:
             return self._removed(name, risk.name, combined)
         if len(each) == 1 or metric != risk.headline or safety.low is None or safety.high is None:

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean, stdev
 
 from scipy.stats import t as student
 
-from compose.report.results import Estimate, MetricValue
+from compose.report.results import PERPLEXITY_RATIO, Estimate, MetricValue
+
+LOG_SCALE = ("perplexity", PERPLEXITY_RATIO)
+"""Metrics that are pooled as logarithms: a mean negative log-likelihood is what they are made from."""
 
 
-def combined_metric(values: Sequence[MetricValue]) -> MetricValue:
+def combined_metric(name: str, values: Sequence[MetricValue]) -> MetricValue:
     """Return the mean over seeds; its interval adds the runs' own error and the seeds' spread in quadrature.
 
-    The runs share their prompts, so the error that comes from the prompts does not shrink with more seeds.
+    The runs share their prompts, so the error that comes from the prompts does not shrink with more seeds. Each side
+    of the interval is pooled by itself, since a rate's is not symmetric, and the interval of a share ends at 0 and 1.
     """
-    numbers = [one.value for one in values if one.value is not None]
-    if len(values) == 1 or not numbers:
+    known = [one for one in values if one.value is not None]
+    if len(values) == 1 or not known:
         return values[0]
+    to, back = (math.log, _exp) if name in LOG_SCALE else (float, float)
+    numbers = [to(one.value) for one in known if one.value is not None]
+    ends = [(to(one.low), to(one.high)) for one in known if one.low is not None and one.high is not None]
     centre = fmean(numbers)
-    widths = [(one.high - one.low) / 2 for one in values if one.low is not None and one.high is not None]
     spread = stdev(numbers) * _student(len(numbers)) / math.sqrt(len(numbers)) if len(numbers) > 1 else 0.0
-    half = math.hypot(fmean(widths), spread) if widths else spread
-    return replace(values[0], value=centre, n=max(one.n for one in values), low=centre - half, high=centre + half)
+    down = math.hypot(spread, centre - fmean(low for low, _ in ends)) if ends else spread
+    up = math.hypot(spread, fmean(high for _, high in ends) - centre) if ends else spread
+    low, high = back(centre - down), back(centre + up)
+    if name not in LOG_SCALE and all(0 <= end <= 1 for end in (*numbers, *(end for pair in ends for end in pair))):
+        low, high = max(0.0, low), min(1.0, high)
+    return replace(values[0], value=back(centre), n=max(one.n for one in values), low=low, high=high)
 
 
 def over_seeds(each: Sequence[Mapping[str, float | None]]) -> dict[str, Estimate]:
@@ -41,6 +52,11 @@ def over_seeds(each: Sequence[Mapping[str, float | None]]) -> dict[str, Estimate
             half = _student(len(numbers)) * stdev(numbers) / math.sqrt(len(numbers))
             merged[key] = Estimate(value=centre, low=centre - half, high=centre + half)
     return merged
+
+
+def _exp(value: float) -> float:
+    """Return e to a value; an end that no float holds is cut."""
+    return math.exp(min(value, math.log(sys.float_info.max)))
 
 
 def _student(count: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -85,18 +86,46 @@ def test_forgetting_has_students_interval_over_the_seeds(make_small: Make) -> No
     assert lost.high == pytest.approx(0.5 + 0.6211, abs=1e-4)
 
 
-def test_other_metrics_add_the_runs_error_and_the_seeds_spread_in_quadrature(make_small: Make) -> None:
-    def with_perplexity(seed: int, value: float) -> RunResults:
-        measured = MetricValue(value=value, direction="lower", n=10, low=value - 1, high=value + 1)
-        return make_small({"base": BASE}, seed=seed, utility={"perplexity": measured})
+def _pooled(make_small: Make, name: str, *found: tuple[float, float, float]) -> MetricValue:
+    """Return a utility metric over seeds, from its (value, low, high) of each."""
+    runs = []
+    for seed, (value, low, high) in enumerate(found):
+        measured = MetricValue(value=value, direction="lower", n=10, low=low, high=high)
+        runs.append(make_small({"base": BASE}, seed=seed, utility={name: measured}))
+    return merge(runs).rows["base"].utility[name]
 
-    same = merge([with_perplexity(0, 20.0), with_perplexity(1, 20.0)]).rows["base"].utility["perplexity"]
+
+def test_other_metrics_add_the_runs_error_and_the_seeds_spread_in_quadrature(make_small: Make) -> None:
+    same = _pooled(make_small, "benign_mean_words", (20, 19, 21), (20, 19, 21))
     assert (same.value, same.low, same.high, same.n) == (20.0, 19.0, 21.0, 10)
 
-    apart = merge([with_perplexity(0, 19.0), with_perplexity(1, 21.0)]).rows["base"].utility["perplexity"]
+    apart = _pooled(make_small, "benign_mean_words", (19, 18, 20), (21, 20, 22))
     # Spread: sd sqrt(2), t(1) = 12.706, over sqrt(2): 12.706; with the runs' 1.0: sqrt(12.706^2 + 1) = 12.745.
     assert apart.value == 20.0
     assert apart.high == pytest.approx(20 + 12.745, abs=1e-3)
+
+
+def test_a_perplexity_is_pooled_as_a_logarithm_and_stays_above_zero(make_small: Make) -> None:
+    pooled = _pooled(make_small, "perplexity", (10, 10, 10), (40, 40, 40))
+    # Logs apart by log 4: sd log(4) / sqrt(2), t(1) = 12.706, over sqrt(2): 6.353 log 4 on either side of log 20.
+    assert pooled.value == pytest.approx(20)
+    assert pooled.low == pytest.approx(20 * 4**-6.3531, rel=1e-3)
+    assert pooled.high == pytest.approx(20 * 4**6.3531, rel=1e-3)
+
+
+def test_a_perplexity_beyond_all_floats_still_has_a_finite_interval(make_small: Make) -> None:
+    pooled = _pooled(make_small, "perplexity", (1, 1, 1), (1e300, 1e300, 1e300))
+    assert pooled.value == pytest.approx(1e150)
+    assert pooled.low is not None and pooled.high is not None
+    assert 0 <= pooled.low < 1e150 < pooled.high < math.inf
+
+
+def test_a_share_is_pooled_within_0_and_1_and_keeps_its_uneven_sides(make_small: Make) -> None:
+    never = _pooled(make_small, "benign_empty_rate", (0, 0, 0.06), (0, 0, 0.06))
+    assert never.low == 0.0
+    assert never.high == pytest.approx(0.06)
+    apart = _pooled(make_small, "benign_empty_rate", (0.1, 0.05, 0.2), (0.9, 0.8, 0.95))
+    assert (apart.value, apart.low, apart.high) == (0.5, 0.0, 1.0)
 
 
 def test_a_specialist_that_gained_nothing_leaves_retention_undefined_in_words(make_small: Make) -> None:
