@@ -162,7 +162,15 @@ def test_an_interrupted_run_keeps_what_was_finished_and_ends_as_if_it_had_not_be
 
 def test_ctrl_c_ends_the_command_with_130_and_it_goes_on_when_repeated(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "experiments.forgetting", "debug=tiny", "device=cpu", f"runs={tmp_path}"]
-    began = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    # A shell's background job, which a test run may be, hands down that Ctrl-C is ignored; a terminal's does not.
+    began = subprocess.Popen(
+        line,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("stages/*/patch")) and began.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
