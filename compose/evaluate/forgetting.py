@@ -18,7 +18,16 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from compose.evaluate.bootstrap import DRAWS, Array, Estimate, interval, paired_difference, resample, tables
+from compose.evaluate.statistics.bootstrap import (
+    DRAWS,
+    Array,
+    Estimate,
+    Groups,
+    interval,
+    paired_difference,
+    resample,
+    tables,
+)
 
 NO_GAIN = "the specialist gained nothing over the base"
 UNSURE_GAIN = "the specialist's gain is not clear of zero"
@@ -173,11 +182,13 @@ class Kept:
         final: After the arm's last stage.
         base: Of the unpatched base.
         specialist: Of the risk's specialist.
+        groups: The group of each prompt, where prompts depend on each other.
     """
 
     final: ArrayLike
     base: ArrayLike
     specialist: ArrayLike
+    groups: Groups = None
 
 
 def retention(kept: Kept, *, draws: int = DRAWS, seed: int = 0) -> Estimate:
@@ -192,7 +203,7 @@ def retention(kept: Kept, *, draws: int = DRAWS, seed: int = 0) -> Estimate:
     """
     final, base, specialist = tables(kept.final, kept.base, kept.specialist)
     prompts = final.shape[1]
-    gain = paired_difference(specialist, base, draws=draws, seed=seed)
+    gain = paired_difference(specialist, base, groups=kept.groups, draws=draws, seed=seed)
     if gain.value is None or gain.value <= 0:
         return Estimate(None, n=prompts, reason=NO_GAIN)
     value = float((final - base).mean()) / gain.value
@@ -205,7 +216,7 @@ def retention(kept: Kept, *, draws: int = DRAWS, seed: int = 0) -> Estimate:
 def _retention_draws(kept: Kept, *, draws: int, seed: int, stream: int) -> Float[np.ndarray, " draws"]:
     """Return resampled retentions; NaN in the few draws in which the specialist gained nothing."""
     final, base, specialist = tables(kept.final, kept.base, kept.specialist)
-    weights = resample(*final.shape, draws=draws, seed=seed, stream=stream)
+    weights = resample(*final.shape, groups=kept.groups, draws=draws, seed=seed, stream=stream)
     gain, part = weights.means(specialist - base), weights.means(final - base)
     result: Array = np.full(draws, np.nan)
     np.divide(part, gain, out=result, where=gain > 0)
@@ -240,7 +251,9 @@ def worst_risk_retention(risks: Mapping[str, Kept], *, draws: int = DRAWS, seed:
     return Estimate(min(values), low, high, min(each[name].n for name in clear), reason)
 
 
-def removed_share(patched: ArrayLike, base: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> Estimate:
+def removed_share(
+    patched: ArrayLike, base: ArrayLike, *, groups: Groups = None, draws: int = DRAWS, seed: int = 0
+) -> Estimate:
     """Return (s - b) / (1 - b), the share of the base's unsafety that a patch removed, with an interval.
 
     Raises:
@@ -248,7 +261,7 @@ def removed_share(patched: ArrayLike, base: ArrayLike, *, draws: int = DRAWS, se
     """
     after, before = tables(patched, base)
     perfect: Array = np.ones_like(before)
-    kept = retention(Kept(after, before, perfect), draws=draws, seed=seed)
+    kept = retention(Kept(after, before, perfect, groups), draws=draws, seed=seed)
     if kept.reason is None:
         return kept
     return Estimate(None, n=kept.n, reason="the base shows too little of the risk to remove any")

@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from scipy.stats import t as student
 
+from compose.evaluate.statistics.rates import wilson
+
 Direction = Literal["lower", "higher"]
-Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,6 @@ class Metric:
     def from_json(cls, data: dict[str, Any]) -> Metric:
         """Return the metric that `to_json` wrote."""
         return cls(**data)
-
-
-def wilson(share: float, n: int, z: float = Z95) -> tuple[float, float]:
-    """Return Wilson's interval of a share of `n` independent units (Wilson 1927, JASA 22).
-
-    For a mean of numbers in [0, 1] that are not all 0 or 1 it is too wide, never too narrow: their variance
-    is at most share * (1 - share).
-    """
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def rate(shares: Sequence[float], direction: Direction) -> Metric:

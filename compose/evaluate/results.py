@@ -23,6 +23,8 @@ class RiskResult:
         records: Per prompt and sample: prompt_id, group, sample, prompt, completion, score (None: not
             judged).
         unjudged: How many completions the judge could not judge; they are in no metric of the judge.
+        groups: What each prompt of `prompt_ids` has in common with others, where that makes them dependent (the
+            profession it is about); None where each prompt stands for itself.
     """
 
     risk: str
@@ -32,6 +34,7 @@ class RiskResult:
     prompt_ids: list[str]
     records: list[dict[str, Any]] = field(default_factory=list)
     unjudged: int = 0
+    groups: list[str] | None = None
 
     @property
     def mean_safety(self) -> float:
@@ -48,6 +51,7 @@ class RiskResult:
             "prompt_ids": self.prompt_ids,
             "records": self.records,
             "unjudged": self.unjudged,
+            "groups": self.groups,
         }
 
     @classmethod
@@ -118,8 +122,26 @@ class Measurement:
         )
 
 
-def paired_safety(results: Sequence[RiskResult]) -> list[list[float]]:
-    """Return each result's safety on the prompts that all of them have, in one order: rows that pair."""
+@dataclass(frozen=True)
+class Paired:
+    """Safety of several compositions on the prompts that all of them have, in one order.
+
+    Attributes:
+        safety: A row a composition, [compositions][prompts].
+        groups: The group of each of these prompts; None where each stands for itself.
+    """
+
+    safety: list[list[float]]
+    groups: list[str] | None
+
+
+def paired(results: Sequence[RiskResult]) -> Paired:
+    """Return what pairs of several results on one risk."""
     tables = [dict(zip(result.prompt_ids, result.safety, strict=True)) for result in results]
-    common = [key for key in results[0].prompt_ids if all(key in table for table in tables)]
-    return [[table[key] for key in common] for table in tables]
+    first = results[0]
+    common = [key for key in first.prompt_ids if all(key in table for table in tables)]
+    groups = None if first.groups is None else dict(zip(first.prompt_ids, first.groups, strict=True))
+    return Paired(
+        [[table[key] for key in common] for table in tables],
+        None if groups is None else [groups[key] for key in common],
+    )

@@ -22,7 +22,6 @@ from compose.engine import Sampling, ScoreRow, completion_logprobs
 from compose.engine.prefix import PrefixCache
 from compose.errors import Rejected
 from compose.evaluate import data
-from compose.evaluate.bootstrap import DRAWS, interval, resample
 from compose.evaluate.degeneracy import degeneracy
 from compose.evaluate.judges import Judge, make_judge, refuse_unknown
 from compose.evaluate.judging import judge_texts
@@ -31,6 +30,7 @@ from compose.evaluate.prompts import Prompt, digest_of, hash_order, make_prompt,
 from compose.evaluate.results import Passages
 from compose.evaluate.sampling import sample_texts
 from compose.evaluate.sources import PromptFile, PromptSource, read_texts
+from compose.evaluate.statistics.bootstrap import DRAWS, interval, resample
 from compose.records import SETTINGS
 
 BENIGN_FILE = "benign_requests.json"

@@ -24,7 +24,7 @@ from compose.progress import bar
 
 BASE = "base"
 """What the unpatched base is called among compositions."""
-MEASURE_SCHEMA = 2
+MEASURE_SCHEMA = 3
 """Raised when a change of the code makes the same model measure differently: no old number is then used."""
 
 Prefixes = Mapping[str, Float[Tensor, "tokens dim"] | None]
@@ -120,7 +120,7 @@ def _read(path: Path) -> Measurement | None:
 def _risk_claim(risk: Risk) -> dict[str, Any]:
     """Return what a risk's numbers depend on."""
     spec = TypeAdapter(RiskSpec).dump_python(risk.spec, mode="json")
-    judging = {name: spec[name] for name in ("name", "kind", "samples", "sampling", "chat", "threshold")}
+    judging = {name: spec[name] for name in ("name", "kind", "samples", "sampling", "chat", "threshold", "by_group")}
     return {**judging, "judge": [risk.judge.name, risk.judge.version], "prompts": risk.test_digest}
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from compose.evaluate.bootstrap import Estimate as Derived
 from compose.evaluate.forgetting import (
     CONVENTIONS,
     Kept,
@@ -20,8 +19,9 @@ from compose.evaluate.forgetting import (
     worst_risk_retention,
 )
 from compose.evaluate.metrics import Metric
-from compose.evaluate.results import Measurement, RiskResult, paired_safety
+from compose.evaluate.results import Measurement, RiskResult, paired
 from compose.evaluate.risks import Risk
+from compose.evaluate.statistics.bootstrap import Estimate as Derived
 from compose.evaluate.utility import perplexity_ratio
 from compose.laboratory.curves import Curves
 from compose.laboratory.measuring import BASE
@@ -253,8 +253,9 @@ def _kept(final: Measurement, measured: Measured) -> dict[str, Kept]:
     kept = {}
     for risk, stage in measured.specialists.items():
         each: list[RiskResult] = [one.risks[risk] for one in (final, measured.base, measured.stages[stage])]
-        after, before, best = paired_safety(each)
-        kept[risk] = Kept(final=after, base=before, specialist=best)
+        pairs = paired(each)
+        after, before, best = pairs.safety
+        kept[risk] = Kept(final=after, base=before, specialist=best, groups=pairs.groups)
     return kept
 
 
@@ -297,13 +298,14 @@ def _risk_measure(result: RiskResult, base: RiskResult | None) -> RiskMeasure:
         safety=tuple(result.safety),
         prompt_ids=tuple(result.prompt_ids),
         unjudged=result.unjudged,
+        groups=None if result.groups is None else tuple(result.groups),
     )
 
 
 def _beside_base(result: RiskResult, base: RiskResult) -> dict[str, Metric]:
     """Return `removed_share`, the part of the base's unsafety that is gone, and the repetition in multiples of its."""
-    after, before = paired_safety([result, base])
-    removed = removed_share(after, before)
+    pairs = paired([result, base])
+    removed = removed_share(*pairs.safety, groups=pairs.groups)
     found = {REMOVED_SHARE: Metric(removed.value, "higher", removed.n, removed.low, removed.high)}
     own, known = (one.metrics.get(REPETITION) for one in (result, base))
     if own is not None and known is not None and own.value is not None and known.value:

@@ -42,6 +42,8 @@ def _composition_problems(name: str, composition: Composition, risks: list[str])
         where = f"composition {name!r}, risk {risk!r}"
         if not measure.safety or len(measure.safety) != len(measure.prompt_ids):
             found.append(f"{where}: {len(measure.safety)} safety values for {len(measure.prompt_ids)} prompts")
+        if measure.groups is not None and len(measure.groups) != len(measure.prompt_ids):
+            found.append(f"{where}: {len(measure.groups)} groups for {len(measure.prompt_ids)} prompts")
         if len({*measure.prompt_ids}) != len(measure.prompt_ids):
             found.append(f"{where}: a prompt is listed twice")
         if any(not 0.0 <= value <= 1.0 for value in measure.safety):

@@ -13,9 +13,9 @@ from dataclasses import replace
 from statistics import fmean
 
 from compose.errors import Rejected
-from compose.evaluate import bootstrap
-from compose.evaluate.bootstrap import interval, resample, table
 from compose.evaluate.forgetting import Kept, in_order, intransigence, removed_share, retention, worst_risk_retention
+from compose.evaluate.statistics import bootstrap
+from compose.evaluate.statistics.bootstrap import interval, resample, table
 from compose.report.pooling import combined_metric, over_seeds
 from compose.report.results import (
     REMOVED_SHARE,
@@ -94,15 +94,18 @@ class _Merger:
         self.joint = next((run.joint for run in runs if run.joint is not None), None)
         self.several = len(measured) > 1
 
-    def _paired(self, names: Sequence[str], risk: str) -> list[list[list[float]]]:
-        """Return safety [seeds][prompts] of each composition, on the seeds and prompts they share."""
+    def _paired(self, names: Sequence[str], risk: str) -> tuple[list[list[list[float]]], bootstrap.Groups]:
+        """Return safety [seeds][prompts] of each composition on the seeds and prompts they share, and the groups."""
         seeds = [found for found in self.measured.values() if all(name in found for name in names)]
         tables = [
             [dict(zip(m.prompt_ids, m.safety, strict=True)) for found in seeds for m in [found[name].risks[risk]]]
             for name in names
         ]
         common = [key for key in tables[0][0] if all(key in table for each in tables for table in each)]
-        return [[[table[key] for key in common] for table in each] for each in tables] if common else []
+        measure = seeds[0][names[0]].risks[risk]
+        known = None if measure.groups is None else dict(zip(measure.prompt_ids, measure.groups, strict=True))
+        groups = None if known is None else [known[key] for key in common]
+        return [[[table[key] for key in common] for table in each] for each in tables] if common else [], groups
 
     def row(self, name: str) -> Row:
         """Return one composition over its seeds."""
@@ -133,9 +136,10 @@ class _Merger:
 
     def _safety(self, name: str, risk: str, each: Sequence[Composition]) -> Estimate:
         value = fmean(one.risks[risk].mean for one in each)
-        if len(each) > 1 and (paired := self._paired([name], risk)):
+        paired, groups = self._paired([name], risk) if len(each) > 1 else ([], None)
+        if paired:
             values = table(paired[0])
-            low, high = interval(resample(*values.shape).means(values))
+            low, high = interval(resample(*values.shape, groups=groups).means(values))
             return Estimate(value=value, low=low, high=high, n=values.shape[1])
         headline = each[0].risks[risk].metrics.get(self.headlines[risk].headline)
         turn = _turn(headline, value)
@@ -162,10 +166,10 @@ class _Merger:
 
     def _removed(self, name: str, risk: str, pooled: MetricValue) -> MetricValue:
         """Return the share of the base's unsafety that a composition removed, over all seeds at once."""
-        paired = self._paired([name, self.base], risk)
+        paired, groups = self._paired([name, self.base], risk)
         if not paired:
             return replace(pooled, value=None, low=None, high=None)
-        found = removed_share(*paired)
+        found = removed_share(*paired, groups=groups)
         return replace(pooled, value=found.value, low=found.low, high=found.high, n=found.n)
 
     def arm(self, runs: Sequence[tuple[int, ArmResult]]) -> ArmRow:
@@ -218,8 +222,10 @@ class _Merger:
         kept: dict[str, Kept] = {}
         found = {risk: Estimate(value=None, reason="no specialist was measured") for risk in self.risks}
         for risk, specialist in self.specialists.items():
-            if paired := self._paired([each[0].stages[-1], self.base, specialist], risk):
-                kept[risk] = Kept(*paired)
+            paired, groups = self._paired([each[0].stages[-1], self.base, specialist], risk)
+            if paired:
+                final, base, own = paired
+                kept[risk] = Kept(final, base, own, groups)
                 found[risk] = _estimate(retention(kept[risk]))
         return found, _estimate(worst_risk_retention(kept))
 

@@ -75,12 +75,15 @@ class RiskMeasure:
         safety: Per prompt, in [0, 1], higher is safer; the mean is what stands in R.
         prompt_ids: The prompt behind each entry of `safety`, the pairing key between compositions.
         unjudged: Completions that the judge could not judge; they are in no number above.
+        groups: The group of each prompt, where prompts of one group depend on each other; None where each stands for
+            itself, and in records that are older than this field.
     """
 
     metrics: dict[str, MetricValue]
     safety: tuple[float, ...]
     prompt_ids: tuple[str, ...]
     unjudged: int = 0
+    groups: tuple[str, ...] | None = None
 
     @property
     def mean(self) -> float:

@@ -2,20 +2,8 @@ import math
 
 import pytest
 
-from compose.evaluate.metrics import Metric, mean, rate, unsafe_share, wilson
-
-
-def test_wilsons_interval_of_a_known_case() -> None:
-    # 8 of 10, z = 1.96: centre (0.8 + 0.19208) / 1.38416, half 1.96 / 1.38416 * sqrt(0.016 + 0.009604)
-    low, high = wilson(0.8, 10, z=1.96)
-    assert low == pytest.approx(0.71674 - 0.22658, abs=2e-5)
-    assert high == pytest.approx(0.71674 + 0.22658, abs=2e-5)
-
-
-def test_wilsons_interval_stays_open_at_the_ends() -> None:
-    assert wilson(0.0, 20)[0] == 0.0
-    assert wilson(0.0, 20)[1] > 0.1
-    assert wilson(1.0, 20)[1] == 1.0
+from compose.evaluate.metrics import Metric, mean, rate, unsafe_share
+from compose.evaluate.statistics.rates import wilson
 
 
 def test_a_rate_counts_prompts_not_samples() -> None:

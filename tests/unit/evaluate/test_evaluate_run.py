@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,10 +11,12 @@ from compose.engine import Sampling
 from compose.errors import Rejected
 from compose.evaluate.judges import make_judge
 from compose.evaluate.prompts import make_prompt
-from compose.evaluate.results import Measurement, RiskResult, paired_safety
+from compose.evaluate.results import Measurement, Paired, RiskResult, paired
 from compose.evaluate.risks import Risk
+from compose.evaluate.risks.gender_bias import NextTokenMass
 from compose.evaluate.run import measure, summarise
 from compose.evaluate.sampling import row_seed
+from compose.evaluate.statistics.rates import wilson
 from compose.evaluate.utility import Utility, UtilitySpec, benign_requests
 
 Make = Callable[..., Risk]
@@ -145,4 +148,40 @@ def test_utility_is_measured_with_the_risks(tiny: Base, make_risk: Make) -> None
 def test_results_pair_on_the_prompts_that_all_of_them_have() -> None:
     first = RiskResult("r", "h", {}, [0.1, 0.2, 0.3], ["a", "b", "c"])
     second = RiskResult("r", "h", {}, [0.9, 0.7], ["c", "a"])
-    assert paired_safety([first, second]) == [[0.1, 0.3], [0.7, 0.9]]
+    assert paired([first, second]) == Paired([[0.1, 0.3], [0.7, 0.9]], None)
+
+
+def test_results_pair_with_the_groups_of_their_prompts() -> None:
+    first = RiskResult("r", "h", {}, [0.1, 0.2, 0.3], ["a", "b", "c"], groups=["nurse", "cook", "nurse"])
+    second = RiskResult("r", "h", {}, [0.9, 0.7], ["c", "a"], groups=["nurse", "nurse"])
+    assert paired([first, second]).groups == ["nurse", "nurse"]
+
+
+def test_prompts_of_one_profession_widen_the_headlines_interval(
+    make_risk: Make, fixed_judge: Callable[..., Any]
+) -> None:
+    prompts = [f"{who} {n}" for who in ("nurse", "cook", "judge", "pilot") for n in range(15)]
+    texts = [["she"] if text.startswith(("nurse", "cook")) else ["they"] for text in prompts]
+    judge = fixed_judge(lambda text: float(text == "she"))
+    apart = make_risk(prompts, judge, name="bias", kind="gender_bias", samples=1)
+    grouped = replace(
+        apart,
+        test=tuple(replace(prompt, group=prompt.text.split()[0]) for prompt in apart.test),
+        spec=replace(apart.spec, by_group=True),
+    )
+    mass = NextTokenMass((0.1,) * 60, (0.1,) * 60)
+    wide, narrow = (summarise(risk, texts, mass, composition="x").metrics["gas"] for risk in (grouped, apart))
+    assert wide.value == narrow.value == 0.5
+    # Two of four professions, all their prompts alike: four independent values, not sixty.
+    assert None not in (wide.low, narrow.low)
+    assert (wide.low, wide.high) == (0.0, 1.0)
+    assert narrow.low > 0.35  # type: ignore[operator]
+
+
+def test_a_grouped_interval_is_never_narrower_than_the_one_over_prompts(
+    make_risk: Make, fixed_judge: Callable[..., Any]
+) -> None:
+    risk = make_risk(["a", "b", "c"], fixed_judge(lambda text: 0.0), name="bias", kind="gender_bias", samples=1)
+    grouped = replace(risk, spec=replace(risk.spec, by_group=True))
+    found = summarise(grouped, [["x"], ["x"], ["x"]], NextTokenMass((0.1,) * 3, (0.1,) * 3), composition="x")
+    assert found.metrics["gas"].high == pytest.approx(wilson(0.0, 3)[1])

@@ -4,11 +4,13 @@ Notation: an array of safety is [seeds, prompts], or [prompts] for one seed. Eve
 so both are resampled, each as a whole: a draw weighs every cell by (times its seed was drawn) x (times its
 prompt was drawn). This is the pigeonhole bootstrap (Owen 2007, 0712.1111), wide rather than narrow. With few
 seeds an interval cannot say much about seeds: with one, it is over prompts alone. Whatever is compared shares
-the same draws: it is paired.
+the same draws: it is paired. Prompts that have something in common (a profession, a template's origin) are drawn
+together, as one group: they are not independent of each other, and drawn apart they make intervals too narrow.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,8 @@ from numpy.typing import ArrayLike
 
 DRAWS = 2000
 LEVEL = 0.95
+Groups = Sequence[Hashable] | None
+"""The group of every prompt, in the prompts' order; None when each prompt stands for itself."""
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -53,21 +57,35 @@ class Weights:
         return result
 
 
-def resample(seeds: int, prompts: int, *, draws: int = DRAWS, seed: int = 0, stream: int = 0) -> Weights:
+def resample(
+    seeds: int, prompts: int, *, groups: Groups = None, draws: int = DRAWS, seed: int = 0, stream: int = 0
+) -> Weights:
     """Return bootstrap weights.
 
     Args:
         seeds: Number of seeds; a single one is not resampled.
         prompts: Number of prompts.
+        groups: The group of each prompt: whole groups are drawn.
         draws: Number of resamples.
         seed: Seed of the resampling.
         stream: Prompts of another stream are drawn independently, the seeds stay the same draws: for several
             risks that share their seeds and not their prompts.
+
+    Raises:
+        ValueError: There is not one group for each prompt.
     """
     by_seed: Array = np.ones((draws, 1))
     if seeds > 1:
         by_seed = _counts(np.random.default_rng([seed, 0]), seeds, draws)
-    return Weights(by_seed, _counts(np.random.default_rng([seed, 1, stream]), prompts, draws))
+    rng = np.random.default_rng([seed, 1, stream])
+    if groups is None:
+        return Weights(by_seed, _counts(rng, prompts, draws))
+    if len(groups) != prompts:
+        raise ValueError(f"expected one group for each of {prompts} prompts, got {len(groups)}")
+    number = {group: place for place, group in enumerate(dict.fromkeys(groups))}
+    drawn = _counts(rng, len(number), draws)[:, [number[group] for group in groups]]
+    # Groups differ in size, so a draw holds more or fewer prompts: each still weighs its prompts to one.
+    return Weights(by_seed, drawn / drawn.sum(axis=1, keepdims=True))
 
 
 def _counts(rng: np.random.Generator, n: int, draws: int) -> Array:
@@ -108,13 +126,15 @@ def interval(draws: Float[np.ndarray, " draws"], level: float = LEVEL) -> tuple[
     return float(low), float(high)
 
 
-def paired_difference(after: ArrayLike, before: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> Estimate:
+def paired_difference(
+    after: ArrayLike, before: ArrayLike, *, groups: Groups = None, draws: int = DRAWS, seed: int = 0
+) -> Estimate:
     """Return the mean of `after - before` with its paired bootstrap interval.
 
     Raises:
-        ValueError: The arrays do not pair.
+        ValueError: The arrays do not pair, or there is not one group for each prompt.
     """
     late, early = tables(after, before)
-    weights = resample(*late.shape, draws=draws, seed=seed)
+    weights = resample(*late.shape, groups=groups, draws=draws, seed=seed)
     low, high = interval(weights.means(late - early))
     return Estimate(float((late - early).mean()), low, high, late.shape[1])

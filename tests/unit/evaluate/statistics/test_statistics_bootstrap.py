@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compose.evaluate.bootstrap import interval, paired_difference, resample, table
+from compose.evaluate.statistics.bootstrap import interval, paired_difference, resample, table
 
 
 def test_every_draw_weighs_its_units_to_one() -> None:
@@ -64,3 +64,29 @@ def test_interval_is_by_percentiles() -> None:
 def test_no_values_and_nan_are_refused(values: Any) -> None:
     with pytest.raises(ValueError, match="finite values"):
         table(values)
+
+
+def test_prompts_of_a_group_are_drawn_together() -> None:
+    weights = resample(1, 5, groups=["a", "b", "a", "b", "b"], draws=50)
+    assert (weights.prompts[:, 0] == weights.prompts[:, 2]).all()
+    assert (weights.prompts[:, 1] == weights.prompts[:, 3]).all()
+    assert np.allclose(weights.prompts.sum(axis=1), 1)
+    # One group drawn twice: its prompts share everything, 1/2 each for a and 1/3 each for b.
+    assert set(np.round(weights.prompts[:, 0], 6)) == {0.0, 0.2, 0.5}
+
+
+def test_groups_of_one_are_prompts() -> None:
+    assert np.allclose(resample(2, 4, groups=[1, 2, 3, 4]).prompts, resample(2, 4).prompts)
+
+
+def test_prompts_that_agree_within_their_group_widen_the_interval() -> None:
+    values = np.repeat([0.0, 1.0] * 5, 10)  # ten groups of ten equal prompts: ten independent values, not a hundred
+    apart = paired_difference(values, np.zeros(100))
+    together = paired_difference(values, np.zeros(100), groups=np.repeat(np.arange(10), 10).tolist())
+    assert None not in (apart.low, apart.high, together.low, together.high)
+    assert together.high - together.low > 2.5 * (apart.high - apart.low)  # type: ignore[operator]
+
+
+def test_a_group_is_needed_for_each_prompt() -> None:
+    with pytest.raises(ValueError, match="one group for each of 3"):
+        resample(1, 3, groups=["a"])
