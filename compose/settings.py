@@ -40,6 +40,8 @@ SHOWN_CHARACTERS = 60
 RESULTS_MADE_BY = 2
 """Raised when a change of the code makes the same settings give other results: no old run is then shown as theirs."""
 RUN_KEY_DIGITS = 16
+NAMED_FILES = ("path", "patch", "model", "template")
+"""Keys whose texts may name a file or folder of this machine."""
 STAMPED_BYTES = 64 * 1024 * 1024
 """A named file up to this size is known by its digest, a larger one by its size and time."""
 
@@ -78,9 +80,10 @@ def run_key(values: Mapping[str, Any]) -> str:
 def _named_files(values: object) -> Iterator[tuple[str, str]]:
     """Yield each local file that settings name, or that lies in a folder they name, and what tells its contents."""
     if isinstance(values, Mapping):
-        for key in ("path", "patch"):
-            place = Path(str(values.get(key) or "")).expanduser()
-            if values.get(key) and place.exists():
+        for key in NAMED_FILES:
+            name = values.get(key)
+            place = Path(name if isinstance(name, str) else "").expanduser()
+            if name and isinstance(name, str) and place.exists():
                 files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
                 yield from ((str(path), _stamp(path)) for path in files)
     inside = values.values() if isinstance(values, Mapping) else values if isinstance(values, list) else ()

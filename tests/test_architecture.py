@@ -17,7 +17,7 @@ PACKAGE = ROOT / "compose"
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"records", "digest", "durable", "progress", "conf_path", "device", "validated"}),
-    frozenset({"parse", "prefix_bytes", "assets", "base_spec"}),
+    frozenset({"parse", "prefix_bytes", "assets", "base_spec", "model_server"}),
     frozenset({"artifact", "fingerprint"}),
     frozenset({"base", "algebra", "strategies"}),
     frozenset({"engine"}),

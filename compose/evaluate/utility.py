@@ -23,7 +23,8 @@ from compose.engine.prefix import PrefixCache
 from compose.errors import Rejected
 from compose.evaluate import data
 from compose.evaluate.degeneracy import degeneracy
-from compose.evaluate.judges import Judge, make_judge, refuse_unknown
+from compose.evaluate.judges import Judge, refuse_unknown
+from compose.evaluate.judges.adapters import JudgeSettings, judge_of
 from compose.evaluate.judging import judge_texts
 from compose.evaluate.metrics import Metric, rate
 from compose.evaluate.prompts import Prompt, digest_of, hash_order, make_prompt, render, unique
@@ -75,12 +76,13 @@ class UtilitySpec:
     max_tokens: Annotated[int, Field(gt=1)] = 96
     n_benign_train: Annotated[int, Field(ge=0, le=60)] = 60
     n_benign_test: Annotated[int, Field(gt=0, le=60)] = 60
-    judge: str = "refusal_phrases"
+    judge: JudgeSettings = "refusal_phrases"
     sampling: Sampling = field(default_factory=lambda: Sampling(max_new_tokens=24, temperature=0.0))
     split_seed: int = 0
 
     def __post_init__(self) -> None:
-        refuse_unknown(self.judge)
+        if isinstance(self.judge, str):
+            refuse_unknown(self.judge)
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def load_utility(spec: UtilitySpec, *, cache: Path | None = None) -> Utility:
         neutral_test=tuple(order[: spec.n_neutral_test]),
         benign_train=benign_requests("train")[: spec.n_benign_train],
         benign_test=benign_requests("test")[: spec.n_benign_test],
-        judge=make_judge(spec.judge),
+        judge=judge_of(spec.judge),
         spec=spec,
     )
 

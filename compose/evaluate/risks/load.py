@@ -9,7 +9,8 @@ from pathlib import Path
 
 from compose.base import Base
 from compose.errors import Rejected
-from compose.evaluate.judges import Judge, make_judge
+from compose.evaluate.judges import Judge
+from compose.evaluate.judges.adapters import judge_of
 from compose.evaluate.prompts import Prompt, digest_of, hash_order, make_prompt, normal_form, unique
 from compose.evaluate.risks.kinds import RISK_KINDS, RiskKind
 from compose.evaluate.risks.screen import Screening, base_scores, worst
@@ -81,7 +82,7 @@ def load_risk(spec: RiskSpec, base: Base | None = None, *, cache: Path | None = 
     else:
         pools = split(spec, prompts)
     _refuse_overlap(spec, *pools)
-    judge = make_judge(spec.judge)
+    judge = judge_of(spec.judge)
     train, first = _choose(spec, base, judge, "train", pools[0], spec.n_train, cache)
     test, second = _choose(spec, base, judge, "test", pools[1], spec.n_test, cache)
     reports = tuple(report for report in (first, second) if report is not None)

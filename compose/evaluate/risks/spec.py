@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from compose.engine.rows import Sampling
 from compose.evaluate.judges import refuse_unknown
+from compose.evaluate.judges.adapters import JudgeSettings
 from compose.evaluate.sources import PromptSource
 from compose.records import SETTINGS
 
@@ -44,7 +45,7 @@ class RiskSpec:
     Attributes:
         name: Its name everywhere in a run.
         kind: What is measured (see `RISK_KINDS`).
-        judge: Who scores completions (see `JUDGES`).
+        judge: Who scores completions: a name of `JUDGES`, or the settings of an adapter.
         prompts: Where prompts come from; train and test prompts are split off them unless `test_prompts` is
             given.
         test_prompts: Where test prompts come from, when not from `prompts`.
@@ -63,7 +64,7 @@ class RiskSpec:
 
     name: Name
     kind: KindName
-    judge: str
+    judge: JudgeSettings
     prompts: Annotated[tuple[PromptSource, ...], Field(min_length=1)]
     test_prompts: tuple[PromptSource, ...] = ()
     n_train: Annotated[int, Field(ge=0)]
@@ -78,6 +79,7 @@ class RiskSpec:
     title: str = ""
 
     def __post_init__(self) -> None:
-        refuse_unknown(self.judge)
+        if isinstance(self.judge, str):
+            refuse_unknown(self.judge)
         if self.sampling.temperature == 0 and self.samples > 1:
             raise ValueError("greedy sampling (temperature 0) gives the same text every time: set samples to 1")

@@ -18,14 +18,22 @@ from compose.engine import Sampling
 from compose.errors import Rejected
 from compose.evaluate.prompts import Prompt
 from compose.evaluate.sampling import row_seed
+from compose.model_server import (
+    Json,
+    RequestFailed,
+    Retry,
+    Url,
+    Variable,
+    choice_text,
+    first_choice,
+    key_headers,
+    post_json,
+)
 from compose.records import SETTINGS
 from compose.training.completions import SEED_PURPOSE, Response
-from compose.training.references.model_server import Json, RequestFailed, Retry, post_json
 from compose.training.references.reference import Reference, ReferenceContext
 from compose.training.sampling_cache import GenerationStore, JsonValue
 
-Url = Annotated[str, StringConstraints(pattern=r"\Ahttps?://[A-Za-z0-9.:\[\]_-]+(/[^\s?#@]*)?\z")]
-"""No user name, query or fragment: an address is written into every pair, so it may hold no secret."""
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
@@ -51,7 +59,7 @@ class Endpoint:
     kind: Literal["endpoint"] = "endpoint"
     base_url: Url
     model: Text
-    api_key_env: Annotated[str, StringConstraints(pattern=r"\A[A-Za-z_][A-Za-z0-9_]*\z")] | None = None
+    api_key_env: Variable | None = None
     instruction: Text | None = None
     running_text: Literal["completions", "chat"] = "completions"
     continue_with: Text = "Continue this text. Reply with the continuation alone."
@@ -103,7 +111,7 @@ class EndpointReference:
         self._stopping = threading.Event()
         waiter = self._stopping.wait if sleep is None else sleep
         self._retry = Retry(retries=settings.retries, backoff_s=settings.backoff_s, sleep=waiter)
-        self._headers = _headers(settings.api_key_env, environment)
+        self._headers = key_headers(settings.api_key_env, environment)
 
     def respond(self, prompts: Sequence[Prompt], samples: int, sampling: Sampling, seed: int) -> list[list[Response]]:
         """Return up to `samples` answers to each prompt, without those that failed.
@@ -188,10 +196,10 @@ class EndpointReference:
         def once() -> Json:
             if self._stopping.is_set():
                 raise CancelledError
-            return _choice(post_json(job.url, job.payload, self._headers, self.settings.timeout_s))
+            return first_choice(post_json(job.url, job.payload, self._headers, self.settings.timeout_s))
 
         choice = self._retry.run(once)
-        return Response(_text(choice), None, job.may_end and choice.get("finish_reason") == "stop")
+        return Response(choice_text(choice), None, job.may_end and choice.get("finish_reason") == "stop")
 
     def _keep(self, key: str, answer: Response) -> None:
         """Put an answer into the store, if there is one."""
@@ -210,44 +218,3 @@ class EndpointReference:
             fix="see that the server runs, raise reference.timeout_s or reference.retries, "
             "or allow a larger reference.max_failure_share; answers that came are kept",
         )
-
-
-def _choice(body: Json) -> Json:
-    """Return the first choice of an answer.
-
-    Raises:
-        RequestFailed: When there is none, or none with text that stopped for a usual reason.
-    """
-    choices = body.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise RequestFailed("an answer without choices")
-    choice: Json = choices[0]
-    if choice.get("finish_reason") not in (None, "stop", "length"):
-        raise RequestFailed("an answer that was cut off by the server")
-    _text(choice)
-    return choice
-
-
-def _text(choice: Json) -> str:
-    """Return the text of a choice, of the chat or of the completions interface."""
-    message = choice.get("message")
-    text = message.get("content") if isinstance(message, dict) else choice.get("text")
-    if not isinstance(text, str):
-        raise RequestFailed("a choice without text")
-    return text
-
-
-def _headers(variable: str | None, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers that carry the key, which no message ever shows."""
-    if variable is None:
-        return {}
-    key = environment.get(variable, "").strip()
-    if not key or not key.isascii() or not key.isprintable():
-        raise Rejected(
-            "reference-invalid",
-            subject=f"environment variable {variable}",
-            expected="the key of the model server, in plain ASCII",
-            got="a value with characters that no header can carry" if key else "no value",
-            fix=f"export {variable}=..., or set reference.api_key_env=null for a server without a key",
-        )
-    return {"Authorization": f"Bearer {key}"}

@@ -1,4 +1,7 @@
-"""One request to a model server: JSON out, JSON in, bounded in time and size, repeated when that can help."""
+"""Requests to an OpenAI-compatible server: JSON out, JSON in, bounded in time and size, repeated when that can help.
+
+References and judges ask through it; errors name the setting that is theirs (`reference`, `judge`).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.message import Message
-from typing import IO, Any
+from typing import IO, Annotated, Any
+
+from pydantic import StringConstraints
 
 from compose.digest import canonical_json
 from compose.errors import Rejected
@@ -20,6 +25,11 @@ MAX_PAUSE_S = 60.0
 READ_BYTES = 2**16
 TRANSIENT_STATUS = frozenset({408, 409, 425, 429})
 """Statuses below 500 after which the same request may succeed."""
+
+Url = Annotated[str, StringConstraints(pattern=r"\Ahttps?://[A-Za-z0-9.:\[\]_-]+(/[^\s?#@]*)?\z")]
+"""No user name, query or fragment: an address is written into every record, so it may hold no secret."""
+Variable = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z_][A-Za-z0-9_]*\z")]
+"""Name of an environment variable."""
 
 Json = dict[str, Any]
 
@@ -75,7 +85,9 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 _OPENER = urllib.request.build_opener(_NoRedirects())
 
 
-def post_json(url: str, payload: Json, headers: Mapping[str, str], timeout_s: float) -> Json:
+def post_json(
+    url: str, payload: Json, headers: Mapping[str, str], timeout_s: float, *, setting: str = "reference"
+) -> Json:
     """Return the JSON object that a server answers to a JSON object.
 
     Error messages hold neither the payload nor the body: both may be offensive, and headers hold the key.
@@ -96,7 +108,7 @@ def post_json(url: str, payload: Json, headers: Mapping[str, str], timeout_s: fl
             body = _read(response, deadline)
     except urllib.error.HTTPError as error:
         with error:
-            raise _refused_or_failed(url, error) from None
+            raise _refused_or_failed(url, error, setting) from None
     except (OSError, http.client.HTTPException) as error:  # URLError is an OSError that wraps the true one
         cause = getattr(error, "reason", error)
         slow = isinstance(cause, TimeoutError)
@@ -105,6 +117,57 @@ def post_json(url: str, payload: Json, headers: Mapping[str, str], timeout_s: fl
         return strict_json(body, subject=url, code="endpoint-failed", max_bytes=MAX_BODY_BYTES)
     except Rejected:
         raise RequestFailed("a body that is no JSON object") from None
+
+
+def first_choice(body: Json) -> Json:
+    """Return the first choice of an answer.
+
+    Raises:
+        RequestFailed: When there is none, or none with text that stopped for a usual reason.
+    """
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise RequestFailed("an answer without choices")
+    choice: Json = choices[0]
+    if choice.get("finish_reason") not in (None, "stop", "length"):
+        raise RequestFailed("an answer that was cut off by the server")
+    choice_text(choice)
+    return choice
+
+
+def choice_text(choice: Json) -> str:
+    """Return the text of a choice, of the chat or of the completions interface.
+
+    Raises:
+        RequestFailed: When it has none.
+    """
+    message = choice.get("message")
+    text = message.get("content") if isinstance(message, dict) else choice.get("text")
+    if not isinstance(text, str):
+        raise RequestFailed("a choice without text")
+    return text
+
+
+def key_headers(
+    variable: str | None, environment: Mapping[str, str], *, setting: str = "reference", code: str = "reference-invalid"
+) -> dict[str, str]:
+    """Return the headers that carry the key, which no message ever shows.
+
+    Raises:
+        Rejected: `code`, when the variable is not set, or holds what no header can carry.
+    """
+    if variable is None:
+        return {}
+    key = environment.get(variable, "").strip()
+    if not key or not key.isascii() or not key.isprintable():
+        raise Rejected(
+            code,
+            subject=f"environment variable {variable}",
+            expected="the key of the model server, in plain ASCII",
+            got="a value with characters that no header can carry" if key else "no value",
+            fix=f"export {variable}=..., or set {setting}.api_key_env=null for a server without a key",
+        )
+    return {"Authorization": f"Bearer {key}"}
 
 
 def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
@@ -121,18 +184,18 @@ def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
     return bytes(body)
 
 
-def _refused_or_failed(url: str, error: urllib.error.HTTPError) -> RequestFailed | Rejected:
+def _refused_or_failed(url: str, error: urllib.error.HTTPError, setting: str) -> RequestFailed | Rejected:
     """Return what an HTTP status means: try again, or give up."""
     if error.code >= 500 or error.code in TRANSIENT_STATUS:
         return RequestFailed(f"HTTP {error.code}", _retry_after_s(error.headers))
     cures = {
-        401: "set the environment variable named in reference.api_key_env to a valid key",
+        401: f"set the environment variable named in {setting}.api_key_env to a valid key",
         403: "ask the server's owner for access, or use another key",
-        404: "correct reference.base_url (it usually ends in /v1) and reference.model",
+        404: f"correct {setting}.base_url (it usually ends in /v1) and {setting}.model",
     }
-    cure = "correct reference.base_url, reference.model and reference.running_text to what the server offers"
+    cure = f"correct {setting}.base_url and {setting}.model, and ask in a way that the server offers"
     if 300 <= error.code < 400:
-        cure = "give the address that the redirect leads to as reference.base_url"
+        cure = f"give the address that the redirect leads to as {setting}.base_url"
     return Rejected(
         "endpoint-refused",
         subject=url,
