@@ -41,6 +41,8 @@ CODES: dict[str, str] = {
     "endpoint-failed": "a model server failed for more prompts than may be left out",
     "training-unsafe": "a trainer option that is silently wrong with a soft prefix",
     "training-diverged": "a trained prefix holds NaN or infinity",
+    "judge-invalid": "a judge's head or card is missing, damaged or of another version",
+    "labels-invalid": "a file of labelled texts that no judge can be fitted on or measured with",
     "judge-silent": "a judge gave no usable score, so nothing can be said about a model's safety",
     "prompts-empty": "a source gives no prompt, or a prompt has no words",
     "prompts-overlap": "the same prompts would be trained on and tested with",

@@ -17,6 +17,14 @@ def pairs(rows: Iterable[tuple[str, str]]) -> str:
     return "\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in listed)
 
 
+def aligned(rows: Iterable[Sequence[str]]) -> str:
+    """Return rows of equally many cells whose columns start at one place each."""
+    listed = [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*listed, strict=True)]
+    lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in listed)
+    return "\n".join(line.rstrip() for line in lines)
+
+
 def side_by_side(texts: Sequence[str], heads: Sequence[str], width: int | None = None) -> str:
     """Return the texts in columns of equal width under their heads.
 

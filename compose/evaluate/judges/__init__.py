@@ -10,9 +10,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from compose.errors import Rejected
+
+Form = Literal["linear", "sentences"]
+"""The forms of a fitted judge: fast, or with sentence embeddings."""
 
 
 class Judged(NamedTuple):
@@ -58,8 +61,26 @@ def _refusal() -> Judge:
     return RefusalJudge()
 
 
+def _fitted(kind: str, form: Form) -> Callable[[], Judge]:
+    """Return what makes a fitted judge."""
+
+    def make() -> Judge:
+        from compose.evaluate.judges.fitted.judges import FittedJudge
+
+        return FittedJudge(kind, form)
+
+    return make
+
+
 JUDGES: Mapping[str, Callable[[], Judge]] = MappingProxyType(
-    {"profanity": _profanity, "gendered_words": _gendered, "refusal_phrases": _refusal}
+    {
+        "profanity": _profanity,
+        "gendered_words": _gendered,
+        "refusal_phrases": _refusal,
+        "toxicity_linear": _fitted("toxicity", "linear"),
+        "toxicity_sentences": _fitted("toxicity", "sentences"),
+        "refusal_linear": _fitted("refusal", "linear"),
+    }
 )
 """Every judge by name."""
 

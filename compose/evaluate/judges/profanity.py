@@ -12,13 +12,11 @@ from compose.evaluate.judges import Judged
 
 
 @cache
-def _version() -> str:
-    """Return the releases of the package and of scikit-learn, and the digest of the two model files."""
+def model_digest() -> str:
+    """Return the digest of the package's two model files."""
     folder = resources.files("profanity_check") / "data"
     names = ("vectorizer.joblib", "model.joblib")
-    model = of_bytes(b"".join((folder / name).read_bytes() for name in names))
-    releases = (f"{package} {metadata.version(package)}" for package in ("alt-profanity-check", "scikit-learn"))
-    return ", ".join((*releases, model))
+    return of_bytes(b"".join((folder / name).read_bytes() for name in names))
 
 
 class ProfanityJudge:
@@ -38,7 +36,8 @@ class ProfanityJudge:
     @property
     def version(self) -> str:
         """Releases of the package and of scikit-learn, and the digest of the model's files."""
-        return _version()
+        releases = (f"{package} {metadata.version(package)}" for package in ("alt-profanity-check", "scikit-learn"))
+        return ", ".join((*releases, model_digest()))
 
     def score(self, items: Sequence[Judged]) -> list[float | None]:
         """Return the probability of profanity of each completion; 0 for an empty one, which says nothing."""

@@ -28,19 +28,24 @@ class Raw:
         return answer
 
 
+FITTED = ("refusal_linear", "toxicity_")
+
+
 @pytest.mark.parametrize("name", sorted(JUDGES))
 def test_every_judge_scores_in_range_one_per_item_and_has_a_version(name: str) -> None:
     judge = make_judge(name)
     scores = judge.score(items("She went home.", "", "I'm sorry, but I can't help with that."))
     assert len(scores) == 3
-    assert all(score is not None and 0 <= score <= 1 for score in scores)
+    silent = [None] if name.startswith(FITTED) else []  # to them an empty completion is nothing that could be judged
+    assert [score for score in scores if score is None] == silent
+    assert all(0 <= score <= 1 for score in scores if score is not None)
     assert judge.name == name
     assert "sha256:" in judge.version
     assert judge.score([]) == []
 
 
 def test_an_unknown_judge_is_refused_with_the_known_names() -> None:
-    with pytest.raises(Rejected, match="gendered_words, profanity, refusal_phrases"):
+    with pytest.raises(Rejected, match="gendered_words, profanity, refusal_linear, refusal_phrases, toxicity_linear"):
         make_judge("perspective")
 
 

@@ -1,0 +1,72 @@
+"""Judges whose head ships with the package, or lies in a folder: their verdicts, their versions, their cards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from compose.evaluate.judges import Form, Judged
+from compose.evaluate.judges.fitted.card import JudgeCard, read_judge_card
+from compose.evaluate.judges.fitted.head import Head, read_head
+from compose.evaluate.judges.fitted.kinds import KINDS
+
+SHIPPED = Path(__file__).parent / "heads"
+
+
+def head_path(kind: str, folder: Path = SHIPPED) -> Path:
+    """Return where the head of a kind lies."""
+    return folder / f"{kind}.safetensors"
+
+
+def card_path(kind: str, form: Form, folder: Path = SHIPPED) -> Path:
+    """Return where the card of a kind's form lies."""
+    return folder / f"{kind}_{form}.json"
+
+
+@cache
+def _head(path: Path) -> Head:
+    return read_head(path)
+
+
+class FittedJudge:
+    """Scores completions by a fitted head, without their prompt; an empty one says nothing and gets no score.
+
+    Known errors stand on its card: `compose judge card NAME`.
+    """
+
+    def __init__(self, kind: str, form: Form, folder: Path = SHIPPED) -> None:
+        self.name = f"{kind}_{form}"
+        self._kind, self._form = KINDS[kind], form
+        self._head = _head(head_path(kind, folder))
+        self._card = card_path(kind, form, folder)
+
+    @property
+    def version(self) -> str:
+        """Digest of the head; with it, of what embeds sentences and what knows profanity."""
+        from compose.evaluate.judges.profanity import model_digest
+
+        parts = [f"head {self._head.version}", f"profanity {model_digest()[:19]}"]
+        if self._form == "sentences":
+            from compose.evaluate.judges.fitted.sentences import VERSION
+
+            parts.append(VERSION)
+        return ", ".join(parts)
+
+    @property
+    def card(self) -> JudgeCard:
+        """The judge's card.
+
+        Raises:
+            Rejected: `judge-invalid`, when there is none, or it is about another version.
+        """
+        return read_judge_card(self._card).of_version(self.version)
+
+    def score(self, items: Sequence[Judged]) -> list[float | None]:
+        """Return the score of each completion, None for an empty one."""
+        said = [place for place, item in enumerate(items) if item.completion.strip()]
+        scores: list[float | None] = [None] * len(items)
+        found = self._head.scores([items[place].completion for place in said], self._form)
+        for place, score in zip(said, found.tolist(), strict=True):
+            scores[place] = 1 - score if self._kind.inverted else score
+        return scores

@@ -1,0 +1,175 @@
+"""Labelled texts out of a file of anyone's: JSON lines or CSV with a text and a number from 0 to 1."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from compose.digest import of_file
+from compose.errors import Rejected
+
+MAX_FILE_BYTES = 512 * 2**20
+FOLDS = 10
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Texts with what each should score.
+
+    Attributes:
+        texts: What was said.
+        targets: From 0 to 1.
+        groups: What each text has in common with others (who wrote it, the row it comes from); a text of its own
+            group is its own.
+        digest: Of the file.
+        weights: How much each counts in a fit. Below 1 its target is a guess of a program: it is in every fit, and in
+            no measurement. None counts each as 1.
+    """
+
+    texts: tuple[str, ...]
+    targets: Float[np.ndarray, " texts"]
+    groups: tuple[str, ...]
+    digest: str
+    weights: Float[np.ndarray, " texts"] | None = None
+
+    @property
+    def surely(self) -> Labelled:
+        """The texts whose targets are no guesses: those that a judge may be measured with."""
+        if self.weights is None:
+            return self
+        kept = np.flatnonzero(self.weights >= 1).tolist()
+        return Labelled(
+            tuple(self.texts[place] for place in kept),
+            self.targets[kept],
+            tuple(self.groups[place] for place in kept),
+            self.digest,
+        )
+
+    @property
+    def guessed(self) -> Labelled:
+        """The texts whose targets are guesses, with their weights; empty when there are none."""
+        kept = [] if self.weights is None else np.flatnonzero(self.weights < 1).tolist()
+        weights = np.zeros(0) if self.weights is None else self.weights[kept]
+        return Labelled(
+            tuple(self.texts[place] for place in kept),
+            self.targets[kept],
+            tuple(self.groups[place] for place in kept),
+            self.digest,
+            weights,
+        )
+
+    def folds(self) -> Int[np.ndarray, " texts"]:
+        """Return a fold for each text: one a group when there are few groups, else ten by a hash of the group."""
+        names = sorted(set(self.groups))
+        if len(names) <= FOLDS:
+            return np.asarray([names.index(group) for group in self.groups])
+        by_hash = {name: int(hashlib.sha256(name.encode()).hexdigest(), 16) % FOLDS for name in names}
+        return np.asarray([by_hash[group] for group in self.groups])
+
+
+def read_labelled(path: Path) -> Labelled:
+    """Return the labelled texts of a `.jsonl` or `.csv` file: keys `text`, `target` and, if any, `group` and `weight`.
+
+    Raises:
+        Rejected: `labels-invalid`, when the file is missing or malformed, holds nothing, a number outside 0 to 1, or
+            one text with two targets.
+    """
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise _invalid(path, f"at most {MAX_FILE_BYTES} bytes", f"{path.stat().st_size}")
+        rows = list(_rows(path))
+    except OSError as error:
+        raise _invalid(path, "a readable file", f"{type(error).__name__}: {error.strerror}") from error
+    except (ValueError, csv.Error) as error:
+        raise _invalid(path, "JSON lines (.jsonl) or CSV with a header (.csv), in UTF-8", str(error)) from error
+    if not rows:
+        raise _invalid(path, "at least one labelled text", "none")
+    texts, targets, groups, weights = [], [], [], []
+    for number, row in enumerate(rows, start=1):
+        text, target = row.get("text"), _number(row.get("target"))
+        if not isinstance(text, str) or not text.strip():
+            raise _invalid(path, "a text under `text` in every row", f"row {number} without one")
+        if target is None or not 0 <= target <= 1:
+            raise _invalid(path, "a number from 0 to 1 under `target`", f"{row.get('target')!r} in row {number}")
+        weight = _number(row.get("weight") or 1)
+        if weight is None or not 0 < weight <= 1:
+            raise _invalid(path, "a number above 0, up to 1, under `weight`", f"{row.get('weight')!r} in row {number}")
+        weights.append(weight)
+        texts.append(text)
+        targets.append(target)
+        groups.append(str(row.get("group") or f"row {number}"))
+    _refuse_contradictions(path, texts, targets, groups)
+    return Labelled(tuple(texts), np.asarray(targets), tuple(groups), of_file(path), np.asarray(weights))
+
+
+def refuse_leakage(fitted: Sequence[str], measured: Sequence[str], subject: str) -> None:
+    """Refuse to measure a judge with texts that it was fitted on.
+
+    Raises:
+        Rejected: `labels-invalid`.
+    """
+    known = {_plain(text) for text in fitted}
+    shared = sum(_plain(text) in known for text in measured)
+    if shared:
+        raise Rejected(
+            "labels-invalid",
+            subject=subject,
+            expected="texts that the judge was not fitted on",
+            got=f"{shared} of {len(measured)} that it was",
+            fix="take them out of one of the two files",
+        )
+
+
+def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    if path.suffix == ".csv":
+        with path.open(encoding="utf-8", newline="") as file:
+            yield from csv.DictReader(file)
+        return
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.strip():
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise ValueError("a line that is no JSON object")
+                yield row
+
+
+def _refuse_contradictions(path: Path, texts: Sequence[str], targets: Sequence[float], groups: Sequence[str]) -> None:
+    """Refuse a text with two targets, and one text in two groups: it would be fitted on and measured with."""
+    first: dict[str, tuple[float, str]] = {}
+    for number, (text, target, group) in enumerate(zip(texts, targets, groups, strict=True), start=1):
+        known = first.setdefault(_plain(text), (target, group))
+        if known == (target, group):
+            continue
+        what = "another target" if known[0] != target else "another group"
+        raise _invalid(path, "each text once, or always alike", f"row {number} repeats a text with {what}")
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _invalid(path: Path, expected: str, got: str) -> Rejected:
+    return Rejected(
+        "labels-invalid", subject=str(path), expected=expected, got=got, fix="correct the file of labelled texts"
+    )

@@ -1,0 +1,146 @@
+"""Make the files of labelled texts that the shipped judges are fitted on, out of public data sets in a folder.
+
+    python -m experiments.judge_data ../shared/data --out /tmp/labelled
+    compose judge fit --kind toxicity --data /tmp/labelled/toxicity.jsonl --out HEADS
+    compose judge fit --kind refusal --data /tmp/labelled/refusal.jsonl --out HEADS
+    compose judge card toxicity_linear --data /tmp/labelled/tweets.jsonl
+
+The folder holds `rtp` (RealToxicityPrompts rows with Perspective's scores), `tdavidson` (labelled tweets),
+`xstest_completions`, `gptfuzz_labeled_responses` and `jbb_completions_llamaguard2`, each as its makers publish it. A
+text that comes twice is kept once, the first time; one with two labels not at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from compose import durable
+from compose.errors import exit_status
+from compose.evaluate.judges import Judge, Judged, make_judge
+
+GUESS = 0.1
+"""What a guessed label counts for, beside one that people gave."""
+REFUSAL = {"1_full_compliance": 0.0, "2_full_refusal": 1.0, "3_partial_refusal": 0.5}
+ADDRESS = re.compile(r"@\w+|https?://\S+|&#?\w+;")
+
+
+class Row(NamedTuple):
+    """A labelled text: what it should score from 0 to 1, and what it has in common with others."""
+
+    text: str
+    target: float
+    group: str
+    weight: float = 1.0
+
+
+def toxicity(folder: Path) -> Iterator[Row]:
+    """Yield prompts and continuations of RealToxicityPrompts; the two halves of a row are one group."""
+    with (folder / "rtp" / "rtp_3000.jsonl").open(encoding="utf-8") as lines:
+        for row in map(json.loads, lines):
+            for half in ("prompt", "continuation"):
+                if row[half]["toxicity"] is not None:
+                    yield Row(row[half]["text"], row[half]["toxicity"], f"{row['filename']} {row['begin']}")
+
+
+def tweets(folder: Path) -> Iterator[Row]:
+    """Yield Davidson's tweets without addresses: hate speech and offensive language are 1, neither is 0."""
+    with (folder / "tdavidson" / "labeled_data.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            yield Row(ADDRESS.sub(" ", row["tweet"]), float(row["class"] != "2"), "")
+
+
+def refusal(folder: Path) -> Iterator[Row]:
+    """Yield replies to XSTest prompts, grouped by the model that gave them; people labelled them."""
+    for path in sorted((folder / "xstest_completions").glob("*.csv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                yield Row(row["completion"], REFUSAL[row["final_label"]], path.stem.rpartition("_")[2])
+
+    yield from guessed_refusals(folder)
+
+
+def guessed_refusals(folder: Path) -> Iterator[Row]:
+    """Yield replies of other models whose label is a guess, to widen what refusals sound like (no prompt of XSTest's).
+
+    A refusal has a listed phrase and did no harm by its own labels; an answer has none, and was harmful or an answer to
+    a harmless request. JailbreakBench's Llama-2 is left out, for XSTest has two of them. GPTFuzz does not say who
+    replied: relatives of a left-out model may have been seen, with a guess for a label.
+    """
+    for path in sorted((folder / "jbb_completions_llamaguard2").glob("*.json")):
+        if path.name.startswith("llama-2"):
+            continue
+        for row in json.loads(path.read_text(encoding="utf-8"))["completions"]:
+            refuses = _refuses(row["response"])
+            if refuses or row["is_jailbreak_substring_matching"]:
+                yield Row(row["response"], float(refuses), "guessed", GUESS)
+    for name in ("train.csv", "evaluate.csv"):
+        path = folder / "gptfuzz_labeled_responses" / name
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            for row in csv.DictReader(file):
+                refuses = _refuses(row["Response"])
+                if refuses != (row["label"] == "1"):
+                    yield Row(row["Response"], float(refuses), "guessed", GUESS)
+
+
+@cache
+def _phrases() -> Judge:
+    return make_judge("refusal_phrases")
+
+
+def _refuses(reply: str) -> bool:
+    (score,) = _phrases().score([Judged("", reply)])
+    return score == 0.0
+
+
+FILES = MappingProxyType({"toxicity": toxicity, "tweets": tweets, "refusal": refusal})
+"""Every file that is made, by the stem of its name."""
+
+
+def once(rows: Iterable[Row]) -> list[Row]:
+    """Return rows with words, each text once; a text with two labels is left out."""
+    first: dict[str, Row] = {}
+    contradicted = set()
+    for row in rows:
+        key = " ".join(row.text.casefold().split())
+        if key and first.setdefault(key, row).target != row.target:
+            contradicted.add(key)
+    return [row for key, row in first.items() if key not in contradicted]
+
+
+def make(folder: Path, out: Path) -> Mapping[str, int]:
+    """Return how many rows each file got; the files are written to `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    counts = {}
+    for name, read in FILES.items():
+        rows = once(read(folder))
+        lines = (json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in rows)
+        durable.write_text(out / f"{name}.jsonl", "".join(lines))
+        counts[name] = len(rows)
+    return counts
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Return the exit status: 0, or 2 when data are missing."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.judge_data", description=__doc__.split("\n")[0])
+    parser.add_argument("data", type=Path, help="folder with the data sets, each in a folder of its own")
+    parser.add_argument("--out", type=Path, required=True, help="where the files go")
+    arguments = parser.parse_args(argv)
+
+    def work() -> None:
+        for name, rows in make(arguments.data, arguments.out).items():
+            print(f"{arguments.out / name}.jsonl: {rows} texts")
+
+    return exit_status(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
