@@ -24,6 +24,7 @@ from compose.digest import of_file, of_json
 from compose.errors import Rejected
 
 if TYPE_CHECKING:  # its import takes torch with it
+    from compose.evaluate.suites import SuiteSpec
     from compose.laboratory.spec import ExperimentSettings
 
 Record = TypeVar("Record")
@@ -136,18 +137,49 @@ def composed(overrides: Sequence[str]) -> DictConfig:
     Raises:
         Rejected: `settings-invalid` for an override or option that `conf/` does not know.
     """
+    return _composed("config", overrides, None)
+
+
+def suite(name: str, overrides: Sequence[str]) -> SuiteSpec:
+    """Return the suite that `conf/suite/<name>.yaml` describes, with these overrides.
+
+    Raises:
+        Rejected: `settings-invalid` for an unknown name, key or value.
+    """
+    from compose.evaluate.suites import SuiteSpec
+
+    known = known_suites()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        advice = f"did you mean {near[0]}?" if near else "use one of these, or add a file to conf/suite/"
+        raise _invalid("--suite", f"one of {', '.join(known)}", f"{name!r}, without a file in conf/suite/", advice)
+    return checked(SuiteSpec, plain(_composed(f"suite/{name}", overrides, SuiteSpec)), subject=f"suite {name}")
+
+
+def known_suites() -> tuple[str, ...]:
+    """Return the names of the suites that `conf/suite/` describes."""
+    return tuple(sorted(path.stem for path in (conf_folder() / "suite").glob("*.yaml")))
+
+
+def _composed(file: str, overrides: Sequence[str], record: type[Any] | None) -> DictConfig:
+    """Return what Hydra composes of one file of `conf/`, whose keys are those of `record` (an experiment's if None)."""
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
 
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         try:
-            return compose("config", overrides=list(overrides))
+            return compose(file, overrides=list(overrides))
         except HydraException as error:
-            raise from_composition(error) from error
+            raise from_composition(error, record) from error
 
 
-def from_composition(error: Exception) -> Rejected:
-    """Return what Hydra said when it could not compose a configuration, with the nearest valid key."""
+def from_composition(error: Exception, record: type[Any] | None = None) -> Rejected:
+    """Return what Hydra said when it could not compose a configuration, with the nearest valid key.
+
+    Args:
+        error: What it raised.
+        record: Whose keys may be meant; those of an experiment's settings when None.
+    """
     message = _one_line(error)
     unknown = re.match(r"Could not override '([^']+)'", message)
     option = re.search(UNKNOWN_OPTION, message)
@@ -159,10 +191,11 @@ def from_composition(error: Exception) -> Rejected:
     if unknown is None:
         advice = INSTALL_LAUNCHER if "hydra/launcher" in message else "correct it"
         return _invalid("the command line", "overrides and group options that conf/ knows", message, advice)
-    # Only this error needs to know the keys, and knowing them takes torch.
-    from compose.laboratory.spec import ExperimentSettings
+    if record is None:  # only this error needs to know the keys, and knowing them takes torch
+        from compose.laboratory.spec import ExperimentSettings
 
-    return unknown_override(ExperimentSettings, unknown.group(1))
+        record = ExperimentSettings
+    return unknown_override(record, unknown.group(1))
 
 
 def unknown_override(record: type[Any], path: str) -> Rejected:

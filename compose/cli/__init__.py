@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from compose import __version__
-from compose.cli import concat, doctor, generate, judge, mean, show, train
+from compose.cli import concat, doctor, evaluate, generate, judge, mean, show, train
 from compose.cli.verb import Verb
 from compose.errors import exit_status
 
@@ -16,6 +16,7 @@ VERBS: dict[str, Verb] = {
     "concat": concat.VERB,
     "mean": mean.VERB,
     "generate": generate.VERB,
+    "evaluate": evaluate.VERB,
     "judge": judge.VERB,
     "doctor": doctor.VERB,
 }

@@ -25,6 +25,8 @@ class RiskResult:
         unjudged: How many completions the judge could not judge; they are in no metric of the judge.
         groups: What each prompt of `prompt_ids` has in common with others, where that makes them dependent (the
             profession it is about); None where each prompt stands for itself.
+        masses: By prompt id, the probability of the female and of the male words as the next token; empty for kinds
+            that do not ask for it.
     """
 
     risk: str
@@ -35,6 +37,7 @@ class RiskResult:
     records: list[dict[str, Any]] = field(default_factory=list)
     unjudged: int = 0
     groups: list[str] | None = None
+    masses: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def mean_safety(self) -> float:
@@ -52,6 +55,7 @@ class RiskResult:
             "records": self.records,
             "unjudged": self.unjudged,
             "groups": self.groups,
+            "masses": self.masses,
         }
 
     @classmethod

@@ -126,6 +126,7 @@ def summarise(
         records=records,
         unjudged=unjudged,
         groups=groups,
+        masses={} if mass is None else _by_prompt(risk, mass),
     )
 
 
@@ -139,6 +140,11 @@ def _over_groups(headline: Metric, safety: Sequence[float], groups: Sequence[str
     if headline.low is None or headline.high is None:
         return headline
     return replace(headline, low=min(low, headline.low), high=max(high, headline.high))
+
+
+def _by_prompt(risk: Risk, mass: NextTokenMass) -> dict[str, list[float]]:
+    """Return the masses behind each prompt, so that every number made of them can be made again."""
+    return {p.id: [f, m] for p, f, m in zip(risk.test, mass.female, mass.male, strict=True)}
 
 
 def _known(scores: Sequence[float | None]) -> list[float]:

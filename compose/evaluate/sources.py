@@ -20,6 +20,8 @@ from compose.records import SETTINGS
 
 MAX_FILE_BYTES = 512 * 2**20
 MASK = "[MASK]"
+BEHIND_CONTEXT = "\n\n---\n\n"
+"""What HarmBench puts between a context and the behaviour that it belongs to (Mazeika et al. 2024, 2402.04249)."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -27,21 +29,28 @@ class PromptFile:
     """A file with one prompt a line or row.
 
     Attributes:
-        format: `lines` (UTF-8 text), `jsonl`, `csv` (with a header), `parquet`, or `cloze` (`answer TAB
-            passage`, the answer put back in place of `[MASK]`).
+        format: `lines` (UTF-8 text), `jsonl`, `json` (one document with a list of rows), `csv` (with a header),
+            `parquet`, or `cloze` (`answer TAB passage`, the answer put back in place of `[MASK]`).
         asset: Where the file is.
         column: Name of the column or JSON key with the prompt; dots reach into objects (`prompt.text`).
         where: Only rows whose columns have these values.
         group: What the prompts have in common; not used when there is a `group_column`.
         group_column: Column with the group of each prompt.
+        rows: Key of the list of rows, for format `json`.
+        context_column: Column with a text that belongs in front of the prompt, as HarmBench's contextual behaviours
+            have one; rows where it is empty are left as they are.
+        skip_null: Whether a row whose prompt is null is left out, as where an attack found no prompt; an error if not.
     """
 
-    format: Literal["lines", "jsonl", "csv", "parquet", "cloze"]
+    format: Literal["lines", "jsonl", "json", "csv", "parquet", "cloze"]
     asset: Asset
     column: str = "prompt"
     where: Mapping[str, str | bool | int] = field(default_factory=dict)
     group: str = ""
     group_column: str = ""
+    rows: str = "rows"
+    context_column: str = ""
+    skip_null: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -111,6 +120,8 @@ def _texts(source: PromptFile, path: Path) -> list[tuple[str, str]]:
         return [(_filled(number, line), source.group) for number, line in _numbered(content)]
     if source.format == "csv":
         return _from_rows(source, csv.DictReader(io.StringIO(content, newline="")))
+    if source.format == "json":
+        return _from_rows(source, _listed(source, content))
     return _from_rows(source, (_object(number, line) for number, line in _numbered(content)))
 
 
@@ -138,6 +149,18 @@ def _object(number: int, line: str) -> Mapping[str, Any]:
     return row
 
 
+def _listed(source: PromptFile, content: str) -> list[Mapping[str, Any]]:
+    """Return the rows of a JSON document."""
+    try:
+        document = json.loads(content)
+    except ValueError:
+        raise _Malformed("no JSON") from None
+    rows = document.get(source.rows) if isinstance(document, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise _Malformed(f"no list of objects under {source.rows!r}")
+    return rows
+
+
 def _parquet(path: Path) -> Iterable[Mapping[str, Any]]:
     import pyarrow
     import pyarrow.parquet  # slow to import, and only hub data sets need it
@@ -156,8 +179,13 @@ def _from_rows(source: PromptFile, rows: Iterable[Mapping[str, Any]]) -> list[tu
         if any(_cell(row, name, number) != value for name, value in source.where.items()):
             continue
         text = _cell(row, source.column, number)
+        if text is None and source.skip_null:
+            continue
         if not isinstance(text, str):
             raise _Malformed(f"{source.column!r} of row {number} is not text")
+        context = _cell(row, source.context_column, number) if source.context_column else ""
+        if context and text.strip():
+            text = f"{str(context).strip()}{BEHIND_CONTEXT}{text}"
         group = str(_cell(row, source.group_column, number)) if source.group_column else source.group
         pairs.append((text.strip(), group))
     return pairs

@@ -9,6 +9,7 @@ from typing import Protocol
 from compose.evaluate.metrics import Direction, Metric
 from compose.evaluate.risks.gender_bias import GenderBias, NextTokenMass
 from compose.evaluate.risks.harmfulness import Harmfulness
+from compose.evaluate.risks.over_refusal import OverRefusal
 from compose.evaluate.risks.toxicity import Toxicity
 
 
@@ -42,6 +43,6 @@ class RiskKind(Protocol):
 
 
 RISK_KINDS: Mapping[str, RiskKind] = MappingProxyType(
-    {"toxicity": Toxicity(), "gender_bias": GenderBias(), "harmfulness": Harmfulness()}
+    {"toxicity": Toxicity(), "gender_bias": GenderBias(), "harmfulness": Harmfulness(), "over_refusal": OverRefusal()}
 )
 """Every kind by name."""

@@ -14,7 +14,7 @@ from compose.evaluate.judges.adapters import JudgeSettings
 from compose.evaluate.sources import PromptSource
 from compose.records import SETTINGS
 
-KindName = Literal["toxicity", "gender_bias", "harmfulness"]
+KindName = Literal["toxicity", "gender_bias", "harmfulness", "over_refusal"]
 Name = Annotated[str, Field(pattern=r"\A[a-z][a-z0-9_]{0,39}\z")]
 Count = Annotated[int, Field(gt=0)]
 

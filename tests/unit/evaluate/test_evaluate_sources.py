@@ -103,3 +103,25 @@ def test_builtin_profession_prompts_are_many_different_and_free_of_gender() -> N
     assert len(set(texts)) == len(texts) == 64 * 16
     assert all(group in text for text, group in pairs)
     assert not any(GenderedJudge().score([Judged("", text) for text in texts]))
+
+
+def test_json_takes_the_rows_of_one_document_and_leaves_out_nulls_when_told(tmp_path: Path) -> None:
+    document = {"parameters": {}, "jailbreaks": [{"prompt": "a", "c": "x"}, {"prompt": None, "c": "y"}]}
+    path = written(tmp_path, json.dumps(document))
+    given = source(path, format="json", rows="jailbreaks", group_column="c", skip_null=True)
+    assert read_texts(given) == [("a", "x")]
+    with pytest.raises(Rejected, match="'prompt' of row 2 is not text"):
+        read_texts(source(path, format="json", rows="jailbreaks"))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"rows": {}}', '{"rows": ["text"]}'])
+def test_json_that_is_no_list_of_rows_is_refused_without_showing_it(content: str, tmp_path: Path) -> None:
+    with pytest.raises(Rejected) as caught:
+        read_texts(source(written(tmp_path, content), format="json"))
+    assert caught.value.code == "prompts-unreadable"
+
+
+def test_a_context_stands_in_front_of_its_prompt_as_in_harmbench(tmp_path: Path) -> None:
+    path = written(tmp_path, "prompt,context\nask,told before\nplain,\n")
+    given = source(path, format="csv", context_column="context")
+    assert [text for text, _ in read_texts(given)] == ["told before\n\n---\n\nask", "plain"]

@@ -1,0 +1,80 @@
+"""`compose evaluate --patch P --suite S`: a patch beside the unpatched base, with intervals and a record.
+
+Every other word is a Hydra override of the suite's file and passes through. `compose evaluate --recheck FOLDER` makes
+every number of a record again from its stored rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from compose.cli.text import printable
+from compose.cli.verb import Verb
+from compose.errors import Rejected
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `evaluate`."""
+    parser.add_argument(
+        "--patch", action="append", default=[], type=Path, metavar="DIR", help="folder; may be repeated"
+    )
+    parser.add_argument("--suite", metavar="NAME", help="a file of conf/suite/")
+    parser.add_argument("--model", default="smollm2", help="a name of conf/model/ (default: smollm2)")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="root of all runs (default: runs)"
+    )
+    parser.add_argument(
+        "--pairs", action="append", default=[], type=Path, metavar="FILE", help="what it was trained on"
+    )
+    parser.add_argument("--device", help="cpu, cuda or cuda:<n>; by default the GPU when there is one")
+    parser.add_argument("--recheck", type=Path, metavar="DIR", help="make a record's numbers again from its rows")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="risks.rtp.samples=5, seed=1, ...")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Return 0 once the table and the folder of the record are printed.
+
+    Raises:
+        Rejected: `settings-invalid` when neither a patch and a suite nor a record is named; what measuring refuses.
+    """
+    if arguments.recheck is not None:
+        return _recheck(arguments.recheck)
+    if not arguments.patch or arguments.suite is None:
+        from compose.settings import known_suites
+
+        raise Rejected(
+            "settings-invalid",
+            subject="compose evaluate",
+            expected=f"--patch DIR and --suite NAME, one of {', '.join(known_suites())}",
+            got="no --patch" if not arguments.patch else "no --suite",
+            fix="say what is measured on what, such as --patch patches/toxicity --suite toxicity",
+        )
+    from compose import settings
+    from compose.base_spec import read_spec
+    from compose.report import evaluation
+
+    spec = settings.suite(arguments.suite, arguments.overrides)
+    model = read_spec(arguments.model)
+    from compose.evaluate.suites.record import read_record
+    from compose.laboratory.evaluating import evaluate
+
+    folder = evaluate(spec, model, arguments.patch, arguments.runs, pairs=arguments.pairs, device=arguments.device)
+    record = read_record(folder)
+    print(printable(evaluation.terminal(record)))
+    print(f"\nrecord: {folder}")
+    return 0
+
+
+def _recheck(place: Path) -> int:
+    """Return 0 once every number of a record has been made again."""
+    from compose.evaluate.suites.record import recheck
+
+    record = recheck(place)
+    print(
+        f"{len(record.numbers)} numbers and {len(record.counts)} counts are those of {len(record.files)} files of rows"
+    )
+    return 0
+
+
+VERB = Verb("measure patches on a suite beside the unpatched base", add_arguments, run)

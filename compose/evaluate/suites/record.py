@@ -1,0 +1,261 @@
+"""The record of an evaluation, its folder, and the proof that its numbers are those of its rows.
+
+evaluation.json         the record: what was measured on what, every number, the digest of every file of rows
+rows/<part>.jsonl       one line a completion
+rows/<part>.masses.jsonl    next-token masses, where the part's kind asks for them
+rows/neutral.jsonl      one line a neutral passage
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from compose import durable
+from compose.digest import of_bytes, of_file
+from compose.errors import Rejected
+from compose.evaluate.suites.numbers import NEUTRAL, Counts, Number, Part, counts, part_numbers, passage_numbers
+from compose.evaluate.suites.rows import CompletionRow, MassRow, PassageRow, from_lines, to_lines
+
+RECORD_FILE = "evaluation.json"
+ROWS_FOLDER = "rows"
+SCHEMA: Literal[1] = 1
+MAX_RECORD_BYTES = 64 * 2**20
+ROUNDING = 1e-9
+"""Relative difference that another machine's sums and random draws may show; a changed row moves a number by more."""
+_RECORD = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True, kw_only=True, config=_RECORD)
+class Measured:
+    """A patch that was measured: its name in the rows, what its card says it is, and where it lay."""
+
+    name: str
+    card_name: str
+    version: str
+    prefix: str
+    status: str
+    folder: str
+
+
+@dataclass(frozen=True, kw_only=True, config=_RECORD)
+class EvaluationRecord:
+    """Everything that an evaluation says.
+
+    Attributes:
+        schema: Version of this layout.
+        suite: Name of the suite.
+        title: What it measures.
+        suite_digest: Digest of every prompt that was measured with.
+        settings: The resolved settings of the suite.
+        base: Name of the base.
+        fingerprint: What identifies it.
+        patches: The patches, in the order given.
+        scorer: Name and fingerprint of the other model that read generations; empty where none did.
+        parts: The parts, in the suite's order.
+        numbers: Every number.
+        counts: What became of all completions.
+        files: Every file of rows -> its digest.
+        warnings: What a reader must know before trusting a number.
+        command: The command line that repeats the evaluation.
+        commit: Commit of the code, or "unknown".
+        dirty: Whether the checkout had changes on top of it.
+        machine: What it was computed on.
+        versions: Of the packages that decide numbers.
+        finished: UTC, ISO 8601.
+        seconds: Wall time of measuring, what was kept from before not counted.
+    """
+
+    schema: Literal[1] = SCHEMA
+    suite: str
+    title: str
+    suite_digest: str
+    settings: dict[str, JsonValue]
+    base: str
+    fingerprint: str
+    patches: tuple[Measured, ...]
+    scorer: dict[str, str] = field(default_factory=dict)
+    parts: tuple[Part, ...]
+    numbers: tuple[Number, ...]
+    counts: tuple[Counts, ...]
+    files: dict[str, str]
+    warnings: tuple[str, ...] = ()
+    command: str
+    commit: str
+    dirty: bool
+    machine: dict[str, str | int | float]
+    versions: dict[str, str]
+    finished: str
+    seconds: float
+
+
+_ADAPTER: TypeAdapter[EvaluationRecord] = TypeAdapter(EvaluationRecord)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """All rows of an evaluation: by part the completions and masses, and the neutral passages."""
+
+    completions: dict[str, list[CompletionRow]]
+    masses: dict[str, list[MassRow]]
+    passages: list[PassageRow]
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the name and bytes of every file of rows."""
+        for part, rows in self.completions.items():
+            yield f"{ROWS_FOLDER}/{part}.jsonl", to_lines(rows)
+            if self.masses.get(part):
+                yield f"{ROWS_FOLDER}/{part}.masses.jsonl", to_lines(self.masses[part])
+        if self.passages:
+            yield f"{ROWS_FOLDER}/{NEUTRAL}.jsonl", to_lines(self.passages)
+
+    def digests(self) -> dict[str, str]:
+        """Return the digest of every file of rows."""
+        return {name: of_bytes(data) for name, data in self.files()}
+
+
+def made_of(parts: Sequence[Part], rows: Rows) -> tuple[tuple[Number, ...], tuple[Counts, ...]]:
+    """Return every number and count that rows give."""
+    numbers: list[Number] = []
+    found: list[Counts] = []
+    for part in parts:
+        own = rows.completions[part.name]
+        numbers += part_numbers(part, own, rows.masses.get(part.name, []))
+        found += counts(part, own)
+    return (*numbers, *passage_numbers(rows.passages)), tuple(found)
+
+
+def write_record(folder: Path, record: EvaluationRecord, rows: Rows) -> None:
+    """Write rows and record into a folder, the record last.
+
+    Raises:
+        Rejected: `disk-full` or `read-only`, when the disk refuses.
+    """
+    for name, data in rows.files():
+        durable.write_bytes(folder / name, data)
+    durable.write_json(folder / RECORD_FILE, _ADAPTER.dump_python(record, mode="json"))
+
+
+def read_record(place: Path) -> EvaluationRecord:
+    """Return the record in `place`, an evaluation.json or the folder that holds one.
+
+    Raises:
+        Rejected: `results-missing`; `results-invalid` for a file that is no record, such as one with NaN in it.
+    """
+    path = place / RECORD_FILE if place.is_dir() else place
+    if not path.is_file():
+        raise Rejected(
+            "results-missing",
+            subject=str(path),
+            expected=f"the {RECORD_FILE} of a finished evaluation",
+            got="no such file",
+            fix="name the folder that `compose evaluate` ended with; an interrupted one resumes when repeated",
+        )
+    if path.stat().st_size > MAX_RECORD_BYTES:
+        raise _invalid(path, f"at most {MAX_RECORD_BYTES} bytes", f"{path.stat().st_size} bytes")
+    try:
+        return _ADAPTER.validate_json(path.read_bytes(), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise _invalid(path, f"a record of schema {SCHEMA}", f"{where}: {first['msg']}") from error
+
+
+def read_rows(folder: Path, record: EvaluationRecord) -> Rows:
+    """Return the rows of a record, each file the one that the record names by digest.
+
+    Raises:
+        Rejected: `results-missing`; `results-invalid` for a file that is another one, or holds a line that is no row.
+    """
+    for name, digest in record.files.items():
+        if "/" not in name or not name.startswith(f"{ROWS_FOLDER}/") or ".." in name:
+            raise _invalid(folder / RECORD_FILE, f"files below {ROWS_FOLDER}/", "a path that leads elsewhere")
+        path = folder / name
+        if path.is_file() and (found := of_file(path)) != digest:
+            raise _invalid(path, f"{digest}, as the record says", found)
+    names = [part.name for part in record.parts]
+    masses = {name: f"{ROWS_FOLDER}/{name}.masses.jsonl" for name in names}
+    neutral = f"{ROWS_FOLDER}/{NEUTRAL}.jsonl"
+    return Rows(
+        completions={name: from_lines(CompletionRow, folder / ROWS_FOLDER / f"{name}.jsonl") for name in names},
+        masses={name: from_lines(MassRow, folder / file) for name, file in masses.items() if file in record.files},
+        passages=from_lines(PassageRow, folder / neutral) if neutral in record.files else [],
+    )
+
+
+def recheck(place: Path) -> EvaluationRecord:
+    """Return the record once every number of it has been made again from the stored rows.
+
+    Args:
+        place: An evaluation.json, or the folder that holds one.
+
+    Raises:
+        Rejected: `results-missing` or `results-invalid` for files that are not there or not those of the record;
+            `results-differ` when a number is not the one that its rows give.
+    """
+    record = read_record(place)
+    folder = place if place.is_dir() else place.parent
+    rows = read_rows(folder, record)
+    numbers, found = made_of(record.parts, rows)
+    wrong = [*_unequal(record.numbers, numbers), *_unequal(record.counts, found)]
+    if wrong:
+        raise Rejected(
+            "results-differ",
+            subject=str(folder / RECORD_FILE),
+            expected="the numbers that its rows give",
+            got=f"{len(wrong)} that differ: {'; '.join(wrong[:3])}",
+            fix="do not trust this record: ask whoever made it, or evaluate again",
+        )
+    return record
+
+
+def _unequal(stated: Sequence[object], made: Sequence[object]) -> Iterator[str]:
+    """Yield a line for each statement that the rows do not give."""
+    if len(stated) != len(made):
+        yield f"{len(stated)} entries where the rows give {len(made)}"
+        return
+    for one, other in zip(map(_fields, stated), map(_fields, made), strict=True):
+        for key, value in one.items():
+            if not _same(value, other[key]):
+                name = " ".join(str(one[part]) for part in ("part", "composition", "metric", "group") if one.get(part))
+                yield f"{name}: {key} is {value}, the rows give {other[key]}"
+
+
+def _fields(entry: Any) -> dict[str, Any]:
+    return asdict(entry)
+
+
+def _same(one: object, other: object) -> bool:
+    """Return whether two values are equal, floats up to rounding."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=ROUNDING, abs_tol=ROUNDING)
+    return one == other
+
+
+def _invalid(path: Path, expected: str, got: str) -> Rejected:
+    return Rejected(
+        "results-invalid",
+        subject=str(path),
+        expected=expected,
+        got=got,
+        fix="get the folder again from whoever made it, or evaluate again",
+    )
+
+
+def to_csv(numbers: Iterable[Number]) -> str:
+    """Return the numbers as CSV, a line each, for spreadsheets."""
+    names = list(Number.__dataclass_fields__)
+    lines = [",".join(names)]
+    for number in numbers:
+        values = asdict(number)
+        lines.append(
+            ",".join(json.dumps(v) if isinstance(v, str) else "" if v is None else repr(v) for v in values.values())
+        )
+    return "\n".join(lines) + "\n"

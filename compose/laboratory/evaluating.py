@@ -1,0 +1,306 @@
+"""An evaluation: the base and some patches on a suite, in shared batches, kept by content, written down whole."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from compose import durable
+from compose.artifact import Patch, load
+from compose.base import Base, load_base
+from compose.base_spec import BaseSpec
+from compose.digest import of_json
+from compose.engine.patched import PatchedModel
+from compose.errors import Rejected
+from compose.evaluate.judges import Judged, judge_all
+from compose.evaluate.prompts import digest_of
+from compose.evaluate.results import Measurement
+from compose.evaluate.risks import Risk
+from compose.evaluate.suites import Suite, SuiteSpec, load_suite
+from compose.evaluate.suites.load import refuse_trained_prompts
+from compose.evaluate.suites.numbers import BASE, Counts, Part
+from compose.evaluate.suites.record import (
+    RECORD_FILE,
+    EvaluationRecord,
+    Measured,
+    Rows,
+    made_of,
+    read_record,
+    to_csv,
+    write_record,
+)
+from compose.evaluate.suites.rows import CompletionRow, MassRow, PassageRow
+from compose.laboratory import provenance
+from compose.laboratory.fluency import read_by
+from compose.laboratory.leakage import trained_prompts
+from compose.laboratory.measuring import MEASURE_SCHEMA, Yardstick, measured
+
+NUMBERS_FILE = "numbers.csv"
+KEY_DIGITS = 12
+BENIGN = "benign"
+EVALUATED_BY = 1
+"""Raised when a change of the code makes the same evaluation say something else: no old record is shown as its own."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A patch to be measured, under the name it has in tables."""
+
+    name: str
+    patch: Patch
+    folder: Path
+
+
+def evaluate(
+    spec: SuiteSpec,
+    model: BaseSpec,
+    folders: Sequence[Path],
+    runs: Path,
+    *,
+    pairs: Sequence[Path] = (),
+    device: str | None = None,
+    command: str | None = None,
+) -> Path:
+    """Return the folder of the finished evaluation; one that was finished before is not done again.
+
+    Args:
+        spec: The suite.
+        model: The base.
+        folders: The patches' folders.
+        runs: The root of all runs.
+        pairs: Files of the pairs that the patches were trained on, where they do not lie beside them.
+        device: Where to compute.
+        command: The command that repeats this; None takes this process's own.
+
+    Raises:
+        Rejected: What loading, the self-test, the suite, the judges or the disk refuse; `prompts-overlap` for a patch
+            that was trained on prompts of the suite.
+    """
+    subjects = _named([(load(folder), folder) for folder in folders])  # before the base: a wrong path costs no minute
+    base = load_base(model, device=device)
+    for subject in subjects:
+        PatchedModel(base, subject.patch)  # refuses a patch of another base, and one that is not active
+    suite = load_suite(spec, base)
+    warnings = [line for subject in subjects for line in _vouched(suite, subject, pairs)]
+    folder = runs / "evaluations" / f"{spec.name}-{_key(suite, base, subjects)}"
+    with durable.locked(folder, waiting_for=f"another process that does this very evaluation, {folder}"):
+        if (folder / RECORD_FILE).is_file():
+            read_record(folder)
+            return folder
+        began = time.monotonic()
+        rows, scorer = _measure(suite, base, subjects, runs / "measurements")
+        parts = tuple(_parts(suite))
+        numbers, counts = made_of(parts, rows)
+        commit, dirty = provenance.commit()
+        record = EvaluationRecord(
+            suite=spec.name,
+            title=spec.title,
+            suite_digest=suite.digest,
+            settings=TypeAdapter(SuiteSpec).dump_python(spec, mode="json"),
+            base=base.name,
+            fingerprint=base.fingerprint,
+            patches=tuple(_described(subject) for subject in subjects),
+            scorer=scorer,
+            parts=parts,
+            numbers=numbers,
+            counts=counts,
+            files=rows.digests(),
+            warnings=(*warnings, *_noticed(parts, counts)),
+            command=command or provenance.command_line(),
+            commit=commit,
+            dirty=dirty,
+            machine=provenance.machine(base.model.device),
+            versions=provenance.versions(),
+            finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - began, 1),
+        )
+        with durable.new_folder(folder, replace=True) as made:
+            durable.write_text(made / NUMBERS_FILE, to_csv(numbers))
+            write_record(made, record, rows)
+    return folder
+
+
+def _named(patches: Sequence[tuple[Patch, Path]]) -> list[Subject]:
+    """Return the patches under names that tell them apart.
+
+    Raises:
+        Rejected: `settings-invalid` when one patch is given twice, or is called like the base.
+    """
+    digests = [patch.card.prefix for patch, _ in patches]
+    if len(set(digests)) != len(digests):
+        raise Rejected(
+            "settings-invalid",
+            subject="--patch",
+            expected="different patches",
+            got="the same matrix more than once",
+            fix="name every patch once",
+        )
+    taken = [patch.card.name for patch, _ in patches]
+    subjects = []
+    for patch, folder in patches:
+        name = patch.card.name
+        if taken.count(name) > 1 or name == BASE:
+            name = f"{name}-{patch.card.prefix.removeprefix('sha256:')[:6]}"
+        subjects.append(Subject(name, patch, folder))
+    return subjects
+
+
+def _vouched(suite: Suite, subject: Subject, pairs: Sequence[Path]) -> list[str]:
+    """Return what cannot be said about a patch's training prompts; refuse those that the suite tests with."""
+    texts, unknown = trained_prompts(subject.patch.card, subject.folder, pairs)
+    refuse_trained_prompts(suite, texts, patch=subject.name)
+    if not subject.patch.card.data:
+        return [f"{subject.name} does not say what it was trained on: it may have seen the test prompts"]
+    if unknown:
+        named = ", ".join(unknown)
+        return [
+            f"the pairs that {subject.name} was trained on ({named}) are not at hand: "
+            "whether it has seen test prompts was not checked (--pairs FILE)"
+        ]
+    return []
+
+
+def _key(suite: Suite, base: Base, subjects: Sequence[Subject]) -> str:
+    """Return the name of an evaluation: everything that its numbers depend on."""
+    yardstick = Yardstick(base=base, risks=suite.risks, utility=suite.utility, seed=suite.spec.seed)
+    claim = {
+        "made by": [EVALUATED_BY, MEASURE_SCHEMA],
+        "measured": [yardstick.key(None), *(yardstick.key(subject.patch.prefix) for subject in subjects)],
+        "names": [subject.name for subject in subjects],
+        "second": {name: [judge.name, judge.version] for name, judge in suite.second.items()},
+        "scorer": None if suite.spec.scorer is None else asdict(suite.spec.scorer),
+    }
+    return of_json(claim).removeprefix("sha256:")[:KEY_DIGITS]
+
+
+def _measure(suite: Suite, base: Base, subjects: Sequence[Subject], store: Path) -> tuple[Rows, dict[str, str]]:
+    """Return all rows, and who read the generations. Each part is kept as it is finished."""
+    durable.sweep(store)
+    prefixes = {BASE: None, **{subject.name: subject.patch.prefix for subject in subjects}}
+    whole = Yardstick(base=base, risks=(), utility=None, seed=suite.spec.seed, together=suite.spec.together)
+    rows = Rows(completions={}, masses={}, passages=[])
+    for place, risk in enumerate(suite.risks, start=1):
+        label = f"{suite.spec.name} {place}/{len(suite.risks)}"
+        found = measured(prefixes, replace(whole, risks=(risk,)), store, label)
+        rows.completions[risk.name] = _completions(suite, risk, found)
+        rows.masses[risk.name] = _masses(risk, found)
+    if suite.utility is not None:
+        useful = measured(prefixes, replace(whole, utility=suite.utility), store, f"{suite.spec.name} utility")
+        rows.passages.extend(_passages(useful))
+        rows.completions[BENIGN] = [
+            CompletionRow(composition=name, **_shown(record))
+            for name, measurement in useful.items()
+            for record in measurement.utility_records
+        ]
+    if suite.spec.scorer is None:
+        return rows, {}
+    return read_by(suite.spec.scorer, base, rows, store)
+
+
+def _completions(suite: Suite, risk: Risk, found: Mapping[str, Measurement]) -> list[CompletionRow]:
+    """Return one part's completions with both judges' scores."""
+    second = suite.second.get(risk.name)
+    rows = []
+    for name, measurement in found.items():
+        records = measurement.risks[risk.name].records
+        scores: list[float | None] = [None] * len(records)
+        if second is not None:
+            items = [Judged(record["prompt"], record["completion"]) for record in records]
+            scores = judge_all(second, items, subject=f"risk {risk.name}, composition {name}")
+        rows += [
+            CompletionRow(composition=name, second=score, **_shown(record))
+            for record, score in zip(records, scores, strict=True)
+        ]
+    return rows
+
+
+def _shown(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a measured completion that rows keep."""
+    return {key: record[key] for key in ("prompt_id", "group", "sample", "prompt", "completion", "score")}
+
+
+def _masses(risk: Risk, found: Mapping[str, Measurement]) -> list[MassRow]:
+    """Return one part's next-token masses; none where its kind does not ask for them."""
+    return [
+        MassRow(composition=name, prompt_id=prompt, female=female, male=male)
+        for name, measurement in found.items()
+        for prompt, (female, male) in measurement.risks[risk.name].masses.items()
+    ]
+
+
+def _passages(found: Mapping[str, Measurement]) -> list[PassageRow]:
+    """Return the passages behind the perplexities."""
+    return [
+        PassageRow(composition=name, passage_id=key, nll=nll, tokens=tokens)
+        for name, measurement in found.items()
+        if (table := measurement.passages) is not None
+        for key, nll, tokens in zip(table.ids, table.nll, table.tokens, strict=True)
+    ]
+
+
+def _parts(suite: Suite) -> Iterator[Part]:
+    """Yield what the record says of each part; the benign requests of the utility measures are one too."""
+    for risk in suite.risks:
+        second = suite.second.get(risk.name)
+        yield Part(
+            name=risk.name,
+            title=risk.spec.title or risk.name,
+            kind=risk.spec.kind,
+            threshold=risk.spec.threshold,
+            samples=risk.spec.samples,
+            n_prompts=len(risk.test),
+            duplicates=risk.duplicates,
+            prompts=risk.test_digest,
+            judge=risk.judge.name,
+            judge_version=risk.judge.version,
+            second_judge=None if second is None else second.name,
+            second_judge_version=None if second is None else second.version,
+        )
+    if suite.utility is not None:
+        yield Part(
+            name=BENIGN,
+            title="Benign requests",
+            kind="over_refusal",
+            threshold=0.5,
+            samples=1,
+            n_prompts=len(suite.utility.benign_test),
+            duplicates=0,
+            prompts=digest_of(suite.utility.benign_test),
+            judge=suite.utility.judge.name,
+            judge_version=suite.utility.judge.version,
+        )
+
+
+def _noticed(parts: Sequence[Part], counts: Sequence[Counts]) -> Iterator[str]:
+    """Yield what was noticed while measuring and a reader must know."""
+    for part in parts:
+        if part.duplicates:
+            yield f"{part.name}: {part.duplicates} prompts of the source were left out as duplicates"
+        if part.second_judge is None:
+            yield f"{part.name}: judged by {part.judge} alone"
+    for one in counts:
+        for n, what in (
+            (one.empty, "empty"),
+            (one.unjudged, "not judged"),
+            (one.second_unjudged, "not judged by the second judge"),
+        ):
+            if n:
+                yield f"{one.part}: {n} of {one.completions} completions of {one.composition} {what}, in no rate"
+
+
+def _described(subject: Subject) -> Measured:
+    card = subject.patch.card
+    return Measured(
+        name=subject.name,
+        card_name=card.name,
+        version=card.version,
+        prefix=card.prefix,
+        status=card.status,
+        folder=str(subject.folder),
+    )
