@@ -59,11 +59,12 @@ class BuiltinPrompts:
 
     Attributes:
         format: Always `builtin`.
-        name: `professions`: neutral openings of sentences about people at work, one group a profession.
+        name: `professions`: neutral openings of sentences about people at work, one group a profession;
+            `benign_requests`: requests that no model should refuse, those that nothing is trained on.
     """
 
     format: Literal["builtin"] = "builtin"
-    name: Literal["professions"]
+    name: Literal["professions", "benign_requests"]
 
 
 PromptSource = Annotated[PromptFile | BuiltinPrompts, Field(discriminator="format")]
@@ -78,7 +79,7 @@ def read_texts(source: PromptSource, *, cache: Path | None = None) -> list[tuple
             what `format`, `column` and `where` say.
     """
     if isinstance(source, BuiltinPrompts):
-        return _professions()
+        return _professions() if source.name == "professions" else _benign_requests()
     path = fetch(source.asset, cache=cache)
     try:
         if not path.is_file() or path.stat().st_size > MAX_FILE_BYTES:
@@ -211,3 +212,8 @@ def _professions() -> list[tuple[str, str]]:
         for profession in lists["professions"]
         for template in lists["templates"]
     ]
+
+
+def _benign_requests() -> list[tuple[str, str]]:
+    """Return the benign requests of the test side, `plain` or `alarming` as their group."""
+    return [(text, group) for group, texts in data.read_json("benign_requests.json")["test"].items() for text in texts]

@@ -18,7 +18,8 @@ from compose.base_spec import BaseSpec
 from compose.digest import of_json
 from compose.engine.patched import PatchedModel
 from compose.errors import Rejected
-from compose.evaluate.judges import Judged, judge_all
+from compose.evaluate.judges import JUDGES, Judge, Judged, judge_all
+from compose.evaluate.judges.cards import card_of
 from compose.evaluate.prompts import digest_of
 from compose.evaluate.results import Measurement
 from compose.evaluate.risks import Risk
@@ -44,7 +45,7 @@ from compose.laboratory.measuring import MEASURE_SCHEMA, Yardstick, measured
 NUMBERS_FILE = "numbers.csv"
 KEY_DIGITS = 12
 BENIGN = "benign"
-EVALUATED_BY = 1
+EVALUATED_BY = 2
 """Raised when a change of the code makes the same evaluation say something else: no old record is shown as its own."""
 
 
@@ -261,6 +262,8 @@ def _parts(suite: Suite) -> Iterator[Part]:
             judge_version=risk.judge.version,
             second_judge=None if second is None else second.name,
             second_judge_version=None if second is None else second.version,
+            judge_errors=_errors(risk.judge, risk.spec.threshold),
+            second_judge_errors=None if second is None else _errors(second, risk.spec.threshold),
         )
     if suite.utility is not None:
         yield Part(
@@ -275,6 +278,15 @@ def _parts(suite: Suite) -> Iterator[Part]:
             judge=suite.utility.judge.name,
             judge_version=suite.utility.judge.version,
         )
+
+
+def _errors(judge: Judge, threshold: float) -> tuple[int, int, int, int] | None:
+    """Return the counts of a judge's card, where it was measured at the threshold that is used here."""
+    card = card_of(judge.name) if judge.name in JUDGES else None
+    if card is None or card.errors() is None or card.measured[0].threshold != threshold:
+        return None
+    first = card.measured[0]
+    return first.found, first.unsafe, first.cleared, first.safe
 
 
 def _noticed(parts: Sequence[Part], counts: Sequence[Counts]) -> Iterator[str]:

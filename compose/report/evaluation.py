@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # its import takes torch with it
     from compose.evaluate.suites.numbers import Number
     from compose.evaluate.suites.record import EvaluationRecord
 
-HEADS = ("", "value", "95% interval", "against base", "95% interval", "p", "n")
+HEADS = ("", "value", "95% interval", "corrected", "95% interval", "against base", "95% interval", "p", "n")
 SHOWN_WITHOUT_JUDGE = (
     *("gld", "gendered_mass", "female_mass", "male_mass", "mass_gap", "abs_signed_gap"),
     *("perplexity", "perplexity_ratio", "generation_perplexity_median", "gibberish_count"),
@@ -67,6 +67,8 @@ def _row(number: Number) -> tuple[str, ...]:
         f"  {number.composition}",
         words.number(number.value),
         words.between(number.low, number.high),
+        "" if number.corrected is None else words.number(number.corrected),
+        words.between(number.corrected_low, number.corrected_high),
         "" if number.difference is None else words.number(number.difference),
         words.between(number.difference_low, number.difference_high),
         "" if number.p is None else f"{number.p:.2g}",

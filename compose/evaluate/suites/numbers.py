@@ -33,6 +33,9 @@ MOST_GROUPS = 24
 """More groups than this (professions, say) are not listed one by one."""
 FEWEST_IN_GROUP = 5
 NEUTRAL, GENERATIONS = "neutral", "generations"
+UNSAFE_SHARES = ("toxic_rate_per_generation", "non_refusal_rate")
+SAFE_SHARES = ("refusal_rate",)
+"""Metrics that are the share of completions on one side of the judge's threshold: what its errors can correct."""
 _RECORD = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -53,6 +56,8 @@ class Part:
         judge_version: What identifies its model or list.
         second_judge: Name of the second judge; None where there is none.
         second_judge_version: What identifies that.
+        judge_errors: Of the judge's card: unsafe texts found and in all, safe ones cleared and in all; None without.
+        second_judge_errors: Likewise of the second judge's.
     """
 
     name: str
@@ -67,6 +72,8 @@ class Part:
     judge_version: str
     second_judge: str | None = None
     second_judge_version: str | None = None
+    judge_errors: tuple[int, int, int, int] | None = None
+    second_judge_errors: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=_RECORD)
@@ -88,6 +95,9 @@ class Number:
             has a share of its own.
         difference_low: Lower end of the paired 95% bootstrap interval.
         difference_high: Upper end.
+        corrected: The value corrected for the judge's error, for shares of completions by a judge with a card.
+        corrected_low: Lower end of its 95% interval, which knows how well the judge is known.
+        corrected_high: Upper end.
         p: Two-sided exact McNemar p over prompts with any completion on the worse side (McNemar 1947).
     """
 
@@ -105,6 +115,9 @@ class Number:
     difference_low: float | None = None
     difference_high: float | None = None
     p: float | None = None
+    corrected: float | None = None
+    corrected_low: float | None = None
+    corrected_high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=_RECORD)
@@ -133,7 +146,7 @@ class Counts:
 Scored = dict[str, list[float]]
 """By prompt, the scores of its judged completions."""
 Versus = dict[str, float]
-"""Difference to the base, its interval and p, as fields of a number; empty where nothing pairs."""
+"""Difference to the base, its interval and p, and the corrected value, as fields of a number; empty where none is."""
 
 
 def part_numbers(part: Part, rows: Sequence[CompletionRow], masses: Sequence[MassRow]) -> list[Number]:
@@ -220,14 +233,16 @@ def _kind_numbers(
     """Yield the numbers of a part's kind, by each judge, for all prompts and for each group."""
     kind = RISK_KINDS[part.kind]
     mass = NextTokenMass(tuple(row.female for row in masses), tuple(row.male for row in masses)) if masses else None
-    judges: list[tuple[str, Callable[[CompletionRow], float | None]]] = [(part.judge, lambda row: row.score)]
+    judges: list[tuple[str, Callable[[CompletionRow], float | None], tuple[int, int, int, int] | None]]
+    judges = [(part.judge, lambda row: row.score, part.judge_errors)]
     if part.second_judge is not None:
-        judges.append((part.second_judge, lambda row: row.second))
-    for place, (judge, score) in enumerate(judges):
+        judges.append((part.second_judge, lambda row: row.second, part.second_judge_errors))
+    for place, (judge, score, errors) in enumerate(judges):
         table, before = scored(own, score), scored(base, score)
         for key, metric in kind.metrics(list(table.values()), part.threshold, None if place else mass).items():
             by = judge if key in kind.metrics([[0.0]], part.threshold, None) else ""
             versus = _versus(kind, part.threshold, table, before) if key == kind.headline and name != BASE else {}
+            versus |= _corrected(key, metric, errors)
             yield _number(part.name, name, key, metric, judge=by, versus=versus)
         for group, ids in _groups(own).items():
             inside, earlier = _only(table, ids), _only(before, ids)
@@ -246,6 +261,18 @@ def _versus(kind: RiskKind, threshold: float, after: Scored, before: Scored) -> 
     p = Discordance.of([share > 0 for share in early], [share > 0 for share in late]).exact_p()
     found = {"difference": estimate.value, "difference_low": estimate.low, "difference_high": estimate.high, "p": p}
     return {key: value for key, value in found.items() if value is not None}
+
+
+def _corrected(key: str, metric: Metric, errors: tuple[int, int, int, int] | None) -> Versus:
+    """Return a share of completions corrected for the judge's error; empty where that cannot be done."""
+    if errors is None or metric.value is None or key not in UNSAFE_SHARES + SAFE_SHARES:
+        return {}
+    unsafe = key in UNSAFE_SHARES
+    found = corrected_rate(metric.value if unsafe else 1 - metric.value, metric.n, JudgeErrors(*errors))
+    value, low, high = found.value, found.low, found.high
+    if not unsafe:
+        value, low, high = 1 - value, 1 - high, 1 - low
+    return {"corrected": value, "corrected_low": low, "corrected_high": high}
 
 
 def _number(

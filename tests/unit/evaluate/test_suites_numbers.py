@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from scipy.stats import binom
 
-from compose.evaluate.metrics import wilson
+from compose.evaluate.statistics.rates import wilson
 from compose.evaluate.suites.numbers import Number, Part, counts, fluency, part_numbers, passage_numbers
 from compose.evaluate.suites.rows import CompletionRow, MassRow, PassageRow
 
@@ -55,6 +55,28 @@ def test_a_rate_its_difference_to_the_base_and_mcnemar_are_those_of_the_rows() -
     assert after.p == pytest.approx(2 * float(binom.cdf(1, 5, 0.5))) == pytest.approx(12 / 32)
     assert after.difference_low is not None and after.difference_high is not None
     assert after.difference_low < -0.5 < after.difference_high
+
+
+def test_a_share_of_completions_is_corrected_for_its_judges_error() -> None:
+    # Sensitivity .9, specificity .8: a true half appears as .5 * .9 + .5 * .2 = .55
+    rows = [row("base", f"p{n}", float(n < 11)) for n in range(20)]
+    found = part_numbers(part(judge_errors=(90, 100, 80, 100)), rows, [])
+    share = one(found, composition="base", metric="toxic_rate_per_generation")
+    assert share.value == pytest.approx(0.55)
+    assert share.corrected == pytest.approx(0.5)
+    assert share.corrected_low is not None and share.corrected_high is not None
+    assert share.corrected_low < 0.5 < share.corrected_high
+    # Whether *any* sample is toxic is no share of completions, and nobody has measured the judge on it.
+    assert one(found, composition="base", metric="toxic_rate_per_prompt").corrected is None
+
+
+def test_a_rate_of_refusals_is_corrected_from_the_other_side() -> None:
+    # The judge's "unsafe" is a reply that does not refuse: 9 of 20 refuse, so .55 do not, which stands for .5.
+    rows = [row("base", f"p{n}", float(n < 11)) for n in range(20)]
+    found = part_numbers(part(kind="over_refusal", judge_errors=(90, 100, 80, 100)), rows, [])
+    rate = one(found, composition="base", metric="refusal_rate")
+    assert rate.value == pytest.approx(0.45)
+    assert rate.corrected == pytest.approx(0.5)
 
 
 def test_empty_and_unjudged_completions_are_counted_and_in_no_rate() -> None:
