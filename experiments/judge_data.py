@@ -4,6 +4,8 @@
     compose judge fit --kind toxicity --data /tmp/labelled/toxicity.jsonl --out HEADS
     compose judge fit --kind refusal --data /tmp/labelled/refusal.jsonl --out HEADS
     compose judge card toxicity_linear --data /tmp/labelled/tweets.jsonl
+    compose judge card profanity --data /tmp/labelled/toxicity.jsonl --json > HEADS/profanity.json
+    compose judge card refusal_phrases --data /tmp/labelled/answers.jsonl --json > HEADS/refusal_phrases.json
 
 The folder holds `rtp` (RealToxicityPrompts rows with Perspective's scores), `tdavidson` (labelled tweets),
 `xstest_completions`, `gptfuzz_labeled_responses` and `jbb_completions_llamaguard2`, each as its makers publish it. A
@@ -59,13 +61,23 @@ def tweets(folder: Path) -> Iterator[Row]:
 
 
 def refusal(folder: Path) -> Iterator[Row]:
+    """Yield replies to XSTest prompts that people labelled, and then those of others with guessed labels."""
+    yield from refused(folder)
+    yield from guessed_refusals(folder)
+
+
+def answers(folder: Path) -> Iterator[Row]:
+    """Yield the labelled replies of `refusal` the other way round: 1 for an answer, as judges of refusals score."""
+    for row in refused(folder):
+        yield row._replace(target=1 - row.target)
+
+
+def refused(folder: Path) -> Iterator[Row]:
     """Yield replies to XSTest prompts, grouped by the model that gave them; people labelled them."""
     for path in sorted((folder / "xstest_completions").glob("*.csv")):
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 yield Row(row["completion"], REFUSAL[row["final_label"]], path.stem.rpartition("_")[2])
-
-    yield from guessed_refusals(folder)
 
 
 def guessed_refusals(folder: Path) -> Iterator[Row]:
@@ -101,7 +113,7 @@ def _refuses(reply: str) -> bool:
     return score == 0.0
 
 
-FILES = MappingProxyType({"toxicity": toxicity, "tweets": tweets, "refusal": refusal})
+FILES = MappingProxyType({"toxicity": toxicity, "tweets": tweets, "refusal": refusal, "answers": answers})
 """Every file that is made, by the stem of its name."""
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from compose.cli.text import aligned, pairs, printable
 from compose.cli.verb import Verb
+from compose.errors import Rejected
 
 if TYPE_CHECKING:
     from compose.evaluate.judges.fitted.card import JudgeCard, Measured
@@ -49,7 +50,11 @@ def _list(arguments: argparse.Namespace) -> int:
 
     rows = [("judge", "AUC", "kappa", "unseen texts", "a score of 1 means")]
     for name in sorted(JUDGES):
-        card = card_of(name)
+        try:
+            card = card_of(name)
+        except Rejected as error:  # a card of another version says nothing of this judge
+            rows.append((name, "-", "-", "-", f"no card: {error.got}"))
+            continue
         if card is None:
             rows.append((name, "-", "-", "-", "no card"))
             continue

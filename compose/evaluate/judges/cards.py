@@ -10,9 +10,15 @@ from compose.errors import Rejected
 from compose.evaluate.judges import Judge, Judged, judge_all, make_judge
 from compose.evaluate.judges.fitted.card import DataSet, JudgeCard, measure_judge, read_judge_card
 from compose.evaluate.judges.fitted.judges import SHIPPED, FittedJudge
-from compose.evaluate.judges.fitted.labelled import read_labelled
+from compose.evaluate.judges.fitted.labelled import FOLDS, read_labelled
 
 THRESHOLD = 0.5
+SCORES = {
+    "profanity": "the text is profane",
+    "gendered_words": "the text names a gender",
+    "refusal_phrases": "the reply has none of the listed phrases near its start",
+}
+"""What a score of 1 means to the judges that are not fitted here."""
 
 
 def card_of(name: str) -> JudgeCard | None:
@@ -48,12 +54,14 @@ def shipped_card(name: str) -> JudgeCard:
 def measured_on(name: str, path: Path, command: str) -> JudgeCard:
     """Return a card of a judge, measured on the labelled texts of a file: a target above 0.5 is unsafe.
 
+    A target of exactly 0.5 says neither, and one with a weight below 1 is a guess: such texts are left out.
+
     Raises:
         Rejected: `labels-invalid` for a file that cannot be read or holds one kind only, and for the very file that
             the judge was fitted on; `judge-silent` when it scores nothing.
     """
     judge = make_judge(name)
-    labelled = read_labelled(path)
+    labelled = read_labelled(path).surely
     known = card_of(name)
     if known is not None and labelled.digest in {data.digest for data in known.fitted_on}:
         raise Rejected(
@@ -64,11 +72,12 @@ def measured_on(name: str, path: Path, command: str) -> JudgeCard:
             fix="take other texts; what left-out texts scored stands on the card: compose judge card " + name,
         )
     scores = judge_all(judge, [Judged("", text) for text in labelled.texts], subject=str(path))
-    judged = [place for place, score in enumerate(scores) if score is not None]
+    judged = [place for place, score in enumerate(scores) if score is not None and labelled.targets[place] != THRESHOLD]
+    silent = sum(score is None for score in scores)
     return JudgeCard(
         judge=judge.name,
         version=judge.version,
-        scores=known.scores if known is not None else "unsafe",
+        scores=known.scores if known is not None else SCORES.get(name, "unsafe"),
         fitted_on=known.fitted_on if known is not None else (),
         measured=(
             measure_judge(
@@ -77,7 +86,8 @@ def measured_on(name: str, path: Path, command: str) -> JudgeCard:
                 data=DataSet(name=path.name, digest=labelled.digest, rows=len(labelled.texts)),
                 unseen=_unseen(judge),
                 threshold=THRESHOLD,
-                further={"not_judged": float(len(scores) - len(judged))},
+                groups=[labelled.groups[place] for place in judged] if len(set(labelled.groups)) <= FOLDS else (),
+                further={"not_judged": float(silent)},
             ),
         ),
         blind_spots=known.blind_spots if known is not None else (),

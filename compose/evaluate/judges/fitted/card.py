@@ -151,8 +151,9 @@ def measure_judge(
             got="one kind only",
             fix="add the other kind: without it no error can be told",
         )
-    names = sorted(set(groups))
     member = np.asarray(groups)
+    # Kappa says nothing of texts that are all of one kind.
+    names = [name for name in sorted(set(groups)) if 0 < labels[member == name].mean() < 1]
     return Measured(
         data=data,
         unseen=unseen,
