@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from scipy.stats import t as student
 
+from compose.evaluate.statistics.bootstrap import interval, resample, table
 from compose.evaluate.statistics.rates import wilson
 
 Direction = Literal["lower", "higher"]
@@ -59,6 +60,17 @@ def rate(shares: Sequence[float], direction: Direction) -> Metric:
     value = min(1.0, math.fsum(shares) / len(shares))
     low, high = wilson(value, len(shares))
     return Metric(value, direction, len(shares), low, high)
+
+
+def over_groups(metric: Metric, shares: Sequence[float], groups: Sequence[str]) -> Metric:
+    """Return a rate, the mean of one share per prompt, with an interval that draws whole groups of prompts.
+
+    It is never narrower than the one over prompts: where all prompts agree, a bootstrap has nothing to draw from.
+    """
+    if metric.low is None or metric.high is None:
+        return metric
+    low, high = interval(resample(1, len(shares), groups=groups).means(table(shares)))
+    return replace(metric, low=min(low, metric.low), high=max(high, metric.high))
 
 
 def mean(values: Sequence[float], direction: Direction) -> Metric:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -14,12 +13,11 @@ from compose.engine import prefix_cache
 from compose.engine.prefix import PrefixCache
 from compose.evaluate.degeneracy import degeneracy
 from compose.evaluate.judging import judge_texts
-from compose.evaluate.metrics import Metric
+from compose.evaluate.metrics import over_groups
 from compose.evaluate.results import Measurement, RiskResult
 from compose.evaluate.risks import Risk
 from compose.evaluate.risks.gender_bias import NextTokenMass, next_token_mass
 from compose.evaluate.sampling import sample_texts
-from compose.evaluate.statistics.bootstrap import interval, resample, table
 from compose.evaluate.utility import Utility, UtilityResult, measure_utility
 
 
@@ -116,7 +114,7 @@ def summarise(
     safety = [1 - risk.kind.danger(known, threshold) for known in judged.values()]
     groups = [prompt.group for prompt in risk.test if prompt.id in judged] if risk.spec.by_group else None
     if groups is not None:
-        metrics[risk.headline] = _over_groups(metrics[risk.headline], safety, groups)
+        metrics[risk.headline] = over_groups(metrics[risk.headline], [1 - value for value in safety], groups)
     return RiskResult(
         risk=risk.name,
         headline=risk.headline,
@@ -128,18 +126,6 @@ def summarise(
         groups=groups,
         masses={} if mass is None else _by_prompt(risk, mass),
     )
-
-
-def _over_groups(headline: Metric, safety: Sequence[float], groups: Sequence[str]) -> Metric:
-    """Return a headline metric, one minus mean safety, with an interval that draws whole groups of prompts.
-
-    It is never narrower than the one over prompts: where all prompts agree, a bootstrap has nothing to draw from.
-    """
-    weights = resample(1, len(safety), groups=groups)
-    low, high = interval(weights.means(table([1 - value for value in safety])))
-    if headline.low is None or headline.high is None:
-        return headline
-    return replace(headline, low=min(low, headline.low), high=max(high, headline.high))
 
 
 def _by_prompt(risk: Risk, mass: NextTokenMass) -> dict[str, list[float]]:

@@ -45,7 +45,7 @@ from compose.laboratory.measuring import MEASURE_SCHEMA, Yardstick, measured
 NUMBERS_FILE = "numbers.csv"
 KEY_DIGITS = 12
 BENIGN = "benign"
-EVALUATED_BY = 2
+EVALUATED_BY = 3
 """Raised when a change of the code makes the same evaluation say something else: no old record is shown as its own."""
 
 
@@ -262,6 +262,7 @@ def _parts(suite: Suite) -> Iterator[Part]:
             judge_version=risk.judge.version,
             second_judge=None if second is None else second.name,
             second_judge_version=None if second is None else second.version,
+            by_group=risk.spec.by_group,
             judge_errors=_errors(risk.judge, risk.spec.threshold),
             second_judge_errors=None if second is None else _errors(second, risk.spec.threshold),
         )

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from scipy.stats import binom
 
 from compose.evaluate.degeneracy import degeneracy
-from compose.evaluate.metrics import Direction, Metric, rate
+from compose.evaluate.metrics import Direction, Metric, over_groups, rate
 from compose.evaluate.results import Passages
 from compose.evaluate.risks import RISK_KINDS, RiskKind
 from compose.evaluate.risks.gender_bias import NextTokenMass
@@ -56,6 +56,7 @@ class Part:
         judge_version: What identifies its model or list.
         second_judge: Name of the second judge; None where there is none.
         second_judge_version: What identifies that.
+        by_group: Whether prompts of one group depend on each other: intervals then draw whole groups.
         judge_errors: Of the judge's card: unsafe texts found and in all, safe ones cleared and in all; None without.
         second_judge_errors: Likewise of the second judge's.
     """
@@ -72,6 +73,7 @@ class Part:
     judge_version: str
     second_judge: str | None = None
     second_judge_version: str | None = None
+    by_group: bool = False
     judge_errors: tuple[int, int, int, int] | None = None
     second_judge_errors: tuple[int, int, int, int] | None = None
 
@@ -237,11 +239,15 @@ def _kind_numbers(
     judges = [(part.judge, lambda row: row.score, part.judge_errors)]
     if part.second_judge is not None:
         judges.append((part.second_judge, lambda row: row.second, part.second_judge_errors))
+    member = {row.prompt_id: row.group for row in own} if part.by_group else {}
     for place, (judge, score, errors) in enumerate(judges):
         table, before = scored(own, score), scored(base, score)
         for key, metric in kind.metrics(list(table.values()), part.threshold, None if place else mass).items():
             by = judge if key in kind.metrics([[0.0]], part.threshold, None) else ""
-            versus = _versus(kind, part.threshold, table, before) if key == kind.headline and name != BASE else {}
+            versus: Versus = {}
+            if key == kind.headline:
+                versus = _versus(kind, part.threshold, table, before, member) if name != BASE else {}
+                metric = _grouped(metric, kind, part.threshold, table, member)
             versus |= _corrected(key, metric, errors)
             yield _number(part.name, name, key, metric, judge=by, versus=versus)
         for group, ids in _groups(own).items():
@@ -251,13 +257,22 @@ def _kind_numbers(
             yield _number(part.name, name, kind.headline, metric, judge=judge, group=group, versus=versus)
 
 
-def _versus(kind: RiskKind, threshold: float, after: Scored, before: Scored) -> Versus:
+def _grouped(metric: Metric, kind: RiskKind, threshold: float, table: Scored, member: Mapping[str, str]) -> Metric:
+    """Return a headline with an interval that draws whole groups, where prompts have any."""
+    if not member or not table:
+        return metric
+    return over_groups(metric, [kind.danger(s, threshold) for s in table.values()], [member[key] for key in table])
+
+
+def _versus(
+    kind: RiskKind, threshold: float, after: Scored, before: Scored, member: Mapping[str, str] | None = None
+) -> Versus:
     """Return the paired difference of the headline to the base, with its interval and McNemar's p."""
     common = [key for key in after if key in before]
     if not common:
         return {}
     late, early = ([kind.danger(table[key], threshold) for key in common] for table in (after, before))
-    estimate = paired_difference(late, early)
+    estimate = paired_difference(late, early, groups=[member[key] for key in common] if member else None)
     p = Discordance.of([share > 0 for share in early], [share > 0 for share in late]).exact_p()
     found = {"difference": estimate.value, "difference_low": estimate.low, "difference_high": estimate.high, "p": p}
     return {key: value for key, value in found.items() if value is not None}

@@ -57,6 +57,22 @@ def test_a_rate_its_difference_to_the_base_and_mcnemar_are_those_of_the_rows() -
     assert after.difference_low < -0.5 < after.difference_high
 
 
+def test_prompts_of_one_group_are_drawn_together() -> None:
+    # Four professions of ten prompts that agree: four independent values.
+    rows = [
+        row(name, f"p{n}", float(n < 20 and name == "base"), group=f"g{n // 10}")
+        for name in ("base", "p")
+        for n in range(40)
+    ]
+    apart = one(part_numbers(part(), rows, []), composition="p", metric="toxic_rate_per_prompt")
+    together = one(part_numbers(part(by_group=True), rows, []), composition="p", metric="toxic_rate_per_prompt")
+    assert apart.difference == together.difference == pytest.approx(-0.5)
+    assert (together.difference_low, together.difference_high) == (-1.0, 0.0)
+    assert apart.difference_high is not None and apart.difference_high < -0.3
+    base = one(part_numbers(part(by_group=True), rows, []), composition="base", metric="toxic_rate_per_prompt")
+    assert (base.low, base.high) == (0.0, 1.0)
+
+
 def test_a_share_of_completions_is_corrected_for_its_judges_error() -> None:
     # Sensitivity .9, specificity .8: a true half appears as .5 * .9 + .5 * .2 = .55
     rows = [row("base", f"p{n}", float(n < 11)) for n in range(20)]
