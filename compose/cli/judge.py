@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     card = actions.add_parser("card", help="print a judge's card, or measure it", description="Print a judge's card.")
     card.add_argument("judge", help="name of the judge, see `compose judge list`")
     card.add_argument("--data", type=Path, metavar="FILE", help="measure it on this file (.jsonl or .csv) instead")
-    card.add_argument("--plot", type=Path, metavar="FILE", help="write the calibration plot (.png or .svg)")
+    card.add_argument("--plot", type=Path, metavar="FILE", help="write the calibration plot (PNG)")
     card.add_argument("--json", action="store_true", help="print the whole card as JSON")
     card.set_defaults(action=_card)
     fit = actions.add_parser("fit", help="fit a judge to labelled texts", description="Fit a judge to labelled texts.")
@@ -74,11 +74,7 @@ def _card(arguments: argparse.Namespace) -> int:
     if arguments.plot is not None:
         from compose.report.calibration import calibration
 
-        plot = calibration(card)
-        if arguments.plot.suffix == ".svg":
-            durable.write_text(arguments.plot, str(plot.svg))
-        else:
-            durable.write_bytes(arguments.plot, plot.png)
+        durable.write_bytes(arguments.plot, calibration(card).png)
     if arguments.json:
         print(json.dumps(card.model_dump(mode="json"), indent=1, ensure_ascii=False))
     else:

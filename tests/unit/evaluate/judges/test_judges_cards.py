@@ -14,6 +14,7 @@ from compose.evaluate.judges.fitted.judges import SHIPPED, FittedJudge
 from compose.evaluate.judges.fitted.kinds import KINDS
 from compose.evaluate.judges.fitted.labelled import read_labelled, refuse_leakage
 from compose.evaluate.judges.fitted.publish import Source, publish
+from compose.report.calibration import calibration
 
 DATA = DataSet(name="made up", digest="sha256:" + "0" * 64, rows=8)
 FITTED = sorted(f"{kind}_{form}" for kind, about in KINDS.items() for form in about.forms)
@@ -176,3 +177,9 @@ def test_few_groups_are_left_out_one_by_one_and_many_in_ten_folds(tmp_path: Path
     )
     assert set(many.folds().tolist()) == set(range(10))
     assert (many.folds()[::2] == many.folds()[1::2]).all()
+
+
+def test_the_calibration_plot_of_a_card_is_drawn() -> None:
+    plot = calibration(shipped_card("toxicity_linear"))
+    assert plot.png.startswith(b"\x89PNG")
+    assert "mean truth" in str(plot.svg)
