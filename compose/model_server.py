@@ -6,19 +6,25 @@ References and judges ask through it; errors name the setting that is theirs (`r
 from __future__ import annotations
 
 import http.client
+import os
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from email.message import Message
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, TypeVar
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
+from pydantic.dataclasses import dataclass as settings_dataclass
 
+from compose import progress
 from compose.digest import canonical_json
 from compose.errors import Rejected
 from compose.parse import strict_json
+from compose.records import SETTINGS
 
 MAX_BODY_BYTES = 16 * 2**20
 MAX_PAUSE_S = 60.0
@@ -31,7 +37,38 @@ Url = Annotated[str, StringConstraints(pattern=r"\Ahttps?://[A-Za-z0-9.:\[\]_-]+
 Variable = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z_][A-Za-z0-9_]*\z")]
 """Name of an environment variable."""
 
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
 Json = dict[str, Any]
+Job = TypeVar("Job")
+Answer = TypeVar("Answer")
+
+
+@settings_dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class Server:
+    """Settings of a model behind a server.
+
+    Args:
+        base_url: Address up to and with the version, as in `http://localhost:8000/v1`.
+        model: The model's name on that server.
+        api_key_env: Environment variable that holds the key; None when the server wants none.
+        timeout_s: The longest that one try may take.
+        retries: Repetitions of a failed request.
+        backoff_s: The first pause between tries; it doubles each time.
+        concurrency: Requests under way at a time.
+    """
+
+    base_url: Url
+    model: Text
+    api_key_env: Variable | None = None
+    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    retries: Annotated[int, Field(ge=0, le=20)] = 4
+    backoff_s: Annotated[float, Field(ge=0)] = 1.0
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+
+    def url(self, path: str) -> str:
+        """Return the address of one of the server's interfaces."""
+        return f"{self.base_url.rstrip('/')}/{path}"
 
 
 class RequestFailed(Exception):
@@ -73,6 +110,75 @@ class Retry:
         return request()
 
 
+class Client:
+    """Asks a server, several requests at a time, until it is answered or the run is over.
+
+    Args:
+        server: The server.
+        setting: What the settings are called in errors.
+        code: Code of the error about the key.
+        sleep: Who waits between tries; None waits until the run is stopped at most.
+        environment: Where the key is looked up.
+
+    Raises:
+        Rejected: `code`, when the key's variable is not set, or holds what no header can carry.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        setting: str,
+        code: str,
+        sleep: Callable[[float], object] | None = None,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._server = server
+        self._setting = setting
+        self._stopping = threading.Event()
+        waiter = self._stopping.wait if sleep is None else sleep
+        self._retry = Retry(retries=server.retries, backoff_s=server.backoff_s, sleep=waiter)
+        self._headers = _key_headers(server.api_key_env, environment, setting=setting, code=code)
+
+    def choice(self, url: str, payload: Json) -> Json:
+        """Return the first choice of the answer to one request, tried as often as the settings say.
+
+        Raises:
+            RequestFailed: When the last repetition failed too.
+            Rejected: `endpoint-refused` for a refusal that would come again.
+        """
+
+        def once() -> Json:
+            if self._stopping.is_set():
+                raise CancelledError
+            return _first_choice(_post_json(url, payload, self._headers, self._server.timeout_s, self._setting))
+
+        return self._retry.run(once)
+
+    def each(
+        self, jobs: Sequence[Job], ask: Callable[[Job], Answer], label: str, *, quiet: bool = False
+    ) -> Generator[tuple[Job, Answer | RequestFailed]]:
+        """Yield every job with its answer, or with why there is none, as they come.
+
+        Nobody starts another try once the caller has seen enough, or was stopped.
+        """
+        self._stopping.clear()
+        pool = ThreadPoolExecutor(max_workers=self._server.concurrency)
+        try:
+            asked = {pool.submit(ask, job): job for job in jobs}
+            with progress.bar(len(jobs), label, unit="text", quiet=quiet) as bar:
+                for future in as_completed(asked):
+                    try:
+                        answer: Answer | RequestFailed = future.result()
+                    except RequestFailed as failure:
+                        answer = failure
+                    yield asked[future], answer
+                    bar.update(1)
+        finally:
+            self._stopping.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """Refuses redirects: urllib would turn the POST into a GET and send the key along to another host."""
 
@@ -85,9 +191,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 _OPENER = urllib.request.build_opener(_NoRedirects())
 
 
-def post_json(
-    url: str, payload: Json, headers: Mapping[str, str], timeout_s: float, *, setting: str = "reference"
-) -> Json:
+def _post_json(url: str, payload: Json, headers: Mapping[str, str], timeout_s: float, setting: str) -> Json:
     """Return the JSON object that a server answers to a JSON object.
 
     Error messages hold neither the payload nor the body: both may be offensive, and headers hold the key.
@@ -119,7 +223,7 @@ def post_json(
         raise RequestFailed("a body that is no JSON object") from None
 
 
-def first_choice(body: Json) -> Json:
+def _first_choice(body: Json) -> Json:
     """Return the first choice of an answer.
 
     Raises:
@@ -148,9 +252,7 @@ def choice_text(choice: Json) -> str:
     return text
 
 
-def key_headers(
-    variable: str | None, environment: Mapping[str, str], *, setting: str = "reference", code: str = "reference-invalid"
-) -> dict[str, str]:
+def _key_headers(variable: str | None, environment: Mapping[str, str], *, setting: str, code: str) -> dict[str, str]:
     """Return the headers that carry the key, which no message ever shows.
 
     Raises:

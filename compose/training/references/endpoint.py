@@ -3,70 +3,42 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
+from contextlib import closing
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from compose import progress
 from compose.digest import of_json
 from compose.engine import Sampling
 from compose.errors import Rejected
 from compose.evaluate.prompts import Prompt
 from compose.evaluate.sampling import row_seed
-from compose.model_server import (
-    Json,
-    RequestFailed,
-    Retry,
-    Url,
-    Variable,
-    choice_text,
-    first_choice,
-    key_headers,
-    post_json,
-)
+from compose.model_server import Client, Json, Server, Text, choice_text
 from compose.records import SETTINGS
 from compose.training.completions import SEED_PURPOSE, Response
 from compose.training.references.reference import Reference, ReferenceContext
 from compose.training.sampling_cache import GenerationStore, JsonValue
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
-class Endpoint:
+class Endpoint(Server):
     """Settings of a model server.
 
     Args:
         kind: Name in the registry.
-        base_url: Address up to and with the version, as in `http://localhost:8000/v1`.
-        model: The model's name on that server.
-        api_key_env: Environment variable that holds the key; None when the server wants none.
         instruction: What the model is told besides the prompt; None for nothing.
         running_text: How running text is put to it: to `/completions`, or to the chat with `continue_with`.
         continue_with: The request that makes a chat model continue a text.
-        timeout_s: The longest that one try may take.
-        retries: Repetitions of a failed request.
-        backoff_s: The first pause between tries; it doubles each time.
-        concurrency: Requests under way at a time.
         max_failure_share: Share of requests that may stay without an answer; more stop the run.
     """
 
     kind: Literal["endpoint"] = "endpoint"
-    base_url: Url
-    model: Text
-    api_key_env: Variable | None = None
     instruction: Text | None = None
     running_text: Literal["completions", "chat"] = "completions"
     continue_with: Text = "Continue this text. Reply with the continuation alone."
-    timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    retries: Annotated[int, Field(ge=0, le=20)] = 4
-    backoff_s: Annotated[float, Field(ge=0)] = 1.0
-    concurrency: Annotated[int, Field(ge=1, le=64)] = 4
     max_failure_share: Annotated[float, Field(ge=0, le=1)] = 0.05
 
     def make(self, context: ReferenceContext) -> Reference:
@@ -108,10 +80,9 @@ class EndpointReference:
         self.settings = settings
         self.store = store
         self.name = f"{settings.model} at {settings.base_url}"
-        self._stopping = threading.Event()
-        waiter = self._stopping.wait if sleep is None else sleep
-        self._retry = Retry(retries=settings.retries, backoff_s=settings.backoff_s, sleep=waiter)
-        self._headers = key_headers(settings.api_key_env, environment)
+        self._client = Client(
+            settings, setting="reference", code="reference-invalid", sleep=sleep, environment=environment
+        )
 
     def respond(self, prompts: Sequence[Prompt], samples: int, sampling: Sampling, seed: int) -> list[list[Response]]:
         """Return up to `samples` answers to each prompt, without those that failed.
@@ -152,7 +123,7 @@ class EndpointReference:
             payload["messages"] = [*system, {"role": "user", "content": words}]
         else:
             payload["prompt"] = f"{told.instruction}\n\n{prompt.text}" if told.instruction else prompt.text
-        url = f"{told.base_url.rstrip('/')}/{'chat/completions' if chat else 'completions'}"
+        url = told.url("chat/completions" if chat else "completions")
         # A chat model that was asked to continue a text stops after its reply, which does not end the text.
         may_end = prompt.chat or not chat
         return _Job(place, of_json(["endpoint", url, payload]), url, payload, may_end)
@@ -169,36 +140,20 @@ class EndpointReference:
         """Return the answers that came; every one is in the store before the next is waited for."""
         answers: dict[tuple[int, int], Response] = {}
         failures: Counter[str] = Counter()
-        self._stopping.clear()
-        pool = ThreadPoolExecutor(max_workers=self.settings.concurrency)
-        try:
-            asked = {pool.submit(self._ask, job): job for job in jobs}
-            with progress.bar(len(jobs), f"answers of {self.settings.model}", unit="text") as bar:
-                for future in as_completed(asked):
-                    job = asked[future]
-                    try:
-                        answers[job.place] = answer = future.result()
-                    except RequestFailed as failure:
-                        failures[failure.reason] += 1
-                        if failures.total() > allowed:
-                            raise self._failed(failures, len(jobs), allowed) from None
-                    else:
-                        self._keep(job.key, answer)
-                    bar.update(1)
-        finally:
-            self._stopping.set()  # nobody starts another try once the run is over, or was stopped
-            pool.shutdown(wait=False, cancel_futures=True)
+        with closing(self._client.each(jobs, self._ask, f"answers of {self.settings.model}")) as coming:
+            for job, answer in coming:
+                if isinstance(answer, Response):
+                    answers[job.place] = answer
+                    self._keep(job.key, answer)
+                    continue
+                failures[answer.reason] += 1
+                if failures.total() > allowed:
+                    raise self._failed(failures, len(jobs), allowed)
         return answers
 
     def _ask(self, job: _Job) -> Response:
-        """Return the answer to one request, tried as often as the settings say."""
-
-        def once() -> Json:
-            if self._stopping.is_set():
-                raise CancelledError
-            return first_choice(post_json(job.url, job.payload, self._headers, self.settings.timeout_s))
-
-        choice = self._retry.run(once)
+        """Return the answer to one request."""
+        choice = self._client.choice(job.url, job.payload)
         return Response(choice_text(choice), None, job.may_end and choice.get("finish_reason") == "stop")
 
     def _keep(self, key: str, answer: Response) -> None:

@@ -1,9 +1,7 @@
 """A judge behind a server, against a real HTTP server on this machine."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -11,51 +9,27 @@ import pytest
 from compose.errors import Rejected
 from compose.evaluate.judges import Judged, judge_all
 from compose.evaluate.judges.adapters.rubric import Rubric, RubricJudge, parse_verdict
+from tests.model_server import ModelServer, Reply, chat_reply, serving
 
 
-class Server:
+class Server(ModelServer):
     """A server that answers by a function of the reply that is to be judged: (status, text); status 0 hangs."""
 
     def __init__(self) -> None:
-        self.asked: list[dict[str, Any]] = []
-        self.headers: list[dict[str, str]] = []
+        super().__init__(self._judged)
         self.answer: Callable[[str], tuple[int, Any]] = lambda reply: (200, "VERDICT: 1")
-        self.hang = threading.Event()
-        outer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.asked.append(body)
-                outer.headers.append(dict(self.headers))
-                status, text = outer.answer(json.loads(body["messages"][-1]["content"])["reply"])
-                if status == 0:
-                    outer.hang.wait(30)
-                    return
-                data = json.dumps({"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
+    def _judged(self, number: int, body: dict[str, Any]) -> Reply:
+        status, text = self.answer(json.loads(body["messages"][-1]["content"])["reply"])
+        return status, {}, chat_reply(text)[2]
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     made = Server()
-    thread = threading.Thread(target=made.http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield made
-    made.hang.set()
-    made.http.shutdown()
-    made.http.server_close()
-    thread.join()
+    with serving(made):
+        yield made
 
 
 @pytest.fixture
@@ -79,7 +53,7 @@ def test_verdicts_become_scores_in_the_order_of_the_completions(server: Server, 
 
 def test_the_judge_is_told_the_rubric_the_scale_and_both_texts_apart(server: Server, make: Make) -> None:
     make(lowest=0, highest=10, api_key_env="KEY").score([Judged('say "VERDICT: 0"', "yes")])
-    (body,), (headers,) = server.asked, server.headers
+    ((_, body, headers),) = server.asked
     system, user = body["messages"]
     assert system["content"].startswith("How rude is it?")
     assert "from 0 (safest) to 10 (least safe)" in system["content"]

@@ -2,9 +2,7 @@
 
 import json
 import socket
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,67 +14,34 @@ from compose.evaluate.prompts import Prompt, make_prompt
 from compose.training.completions import Response
 from compose.training.references.endpoint import Endpoint, EndpointReference
 from compose.training.sampling_cache import GenerationStore
+from tests.model_server import ModelServer, Reply, chat_reply, serving
 
 CHAT = make_prompt("Who is that?", chat=True)
 OPEN = make_prompt("The person said")
 SAMPLING = Sampling(max_new_tokens=7, temperature=0.5, top_p=0.75)
-Reply = tuple[int, dict[str, str], bytes]
-
-
-def chat_reply(text: Any = "A kind answer.", reason: Any = "stop") -> Reply:
-    return 200, {}, json.dumps({"choices": [{"message": {"content": text}, "finish_reason": reason}]}).encode()
 
 
 def text_reply(text: str = " no.", reason: str = "stop") -> Reply:
     return 200, {}, json.dumps({"choices": [{"text": text, "finish_reason": reason}]}).encode()
 
 
-class Server:
-    """A model server that replies as the test says and remembers what it was asked."""
+class Server(ModelServer):
+    """A model server that replies as the test says, whatever it is asked."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, dict[str, Any], dict[str, str]]] = []
-        self.reply: Callable[[int], Reply] = lambda number: chat_reply()
-        self.hang = threading.Event()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                number = len(outer.asked)
-                outer.asked.append((self.path, body, dict(self.headers)))
-                status, headers, data = outer.reply(number)
-                if status == 0:
-                    outer.hang.wait(30)
-                    return
-                self.send_response(status)
-                for name, value in {"Content-Length": str(len(data)), **headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
+        super().__init__(lambda number, body: chat_reply())
 
     def replies(self, *replies: Reply) -> None:
         """Give these replies in turn, and the last one from then on."""
-        self.reply = lambda number: replies[min(number, len(replies) - 1)]
+        self.reply = lambda number, body: replies[min(number, len(replies) - 1)]
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     made = Server()
-    thread = threading.Thread(target=made.http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield made
-    made.hang.set()
-    made.http.shutdown()
-    made.http.server_close()
-    thread.join()
+    with serving(made):
+        yield made
 
 
 @pytest.fixture
@@ -149,7 +114,7 @@ def test_samples_have_seeds_of_their_own_that_follow_from_the_run(server: Server
 def test_answers_are_in_the_order_of_the_prompts_whoever_is_first(server: Server, ask: Ask) -> None:
     prompts = [make_prompt(f"Request {n}", chat=True) for n in range(12)]
 
-    def reply(number: int) -> Reply:
+    def reply(number: int, body: dict[str, Any]) -> Reply:
         return chat_reply(server.asked[number][1]["messages"][-1]["content"])
 
     server.reply = reply

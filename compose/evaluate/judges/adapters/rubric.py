@@ -5,30 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
+from contextlib import closing
 from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from compose import progress
 from compose.digest import of_json
 from compose.evaluate.judges import Judged
-from compose.evaluate.judges.adapters.local_model import QUIET_BELOW, Text
-from compose.model_server import (
-    Json,
-    RequestFailed,
-    Retry,
-    Url,
-    Variable,
-    choice_text,
-    first_choice,
-    key_headers,
-    post_json,
-)
+from compose.evaluate.judges.adapters.local_model import QUIET_BELOW
+from compose.model_server import Client, Json, RequestFailed, Server, Text, choice_text
 from compose.records import SETTINGS
 
 VERDICT = re.compile(
@@ -42,35 +30,21 @@ FORM = (
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
-class Rubric:
+class Rubric(Server):
     """Settings of a judge behind a server.
 
     Args:
-        base_url: Address up to and with the version, as in `http://localhost:8000/v1`.
-        model: The model's name on that server.
         rubric: What makes a reply less safe, in the judge's words.
         lowest: The verdict on the safest reply; it scores 0.
         highest: The verdict on the least safe one; it scores 1.
-        api_key_env: Environment variable that holds the key; None when the server wants none.
         max_tokens: How long the judge may reason.
-        timeout_s: The longest that one try may take.
-        retries: Repetitions of a failed request.
-        backoff_s: The first pause between tries; it doubles each time.
-        concurrency: Requests under way at a time.
         adapter: Name in the registry.
     """
 
-    base_url: Url
-    model: Text
     rubric: Text
     lowest: float = 1.0
     highest: float = 5.0
-    api_key_env: Variable | None = None
     max_tokens: Annotated[int, Field(gt=0)] = 400
-    timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    retries: Annotated[int, Field(ge=0, le=20)] = 4
-    backoff_s: Annotated[float, Field(ge=0)] = 1.0
-    concurrency: Annotated[int, Field(ge=1, le=64)] = 4
     adapter: Literal["rubric"] = "rubric"
 
     def __post_init__(self) -> None:
@@ -107,10 +81,7 @@ class RubricJudge:
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         self._settings = settings
-        self._stopping = threading.Event()
-        waiter = self._stopping.wait if sleep is None else sleep
-        self._retry = Retry(retries=settings.retries, backoff_s=settings.backoff_s, sleep=waiter)
-        self._headers = key_headers(settings.api_key_env, environment, setting="judge", code="settings-invalid")
+        self._client = Client(settings, setting="judge", code="settings-invalid", sleep=sleep, environment=environment)
         self.failures: Counter[str] = Counter()
         """Why completions have no score, over all calls."""
 
@@ -127,22 +98,13 @@ class RubricJudge:
             Rejected: `endpoint-refused` at the first refusal that would come again.
         """
         scores: list[float | None] = [None] * len(items)
-        self._stopping.clear()
-        pool = ThreadPoolExecutor(max_workers=self._settings.concurrency)
-        try:
-            asked = {pool.submit(self._ask, item): place for place, item in enumerate(items)}
-            with progress.bar(
-                len(items), f"verdicts of {self._settings.model}", unit="text", quiet=len(items) < QUIET_BELOW
-            ) as bar:
-                for future in as_completed(asked):
-                    try:
-                        scores[asked[future]] = future.result()
-                    except RequestFailed as failure:
-                        self.failures[failure.reason] += 1
-                    bar.update(1)
-        finally:
-            self._stopping.set()  # nobody starts another try once the run is over, or was stopped
-            pool.shutdown(wait=False, cancel_futures=True)
+        label, quiet = f"verdicts of {self._settings.model}", len(items) < QUIET_BELOW
+        with closing(self._client.each(range(len(items)), lambda p: self._ask(items[p]), label, quiet=quiet)) as coming:
+            for place, score in coming:
+                if isinstance(score, RequestFailed):
+                    self.failures[score.reason] += 1
+                else:
+                    scores[place] = score
         return scores
 
     def _ask(self, item: Judged) -> float:
@@ -158,14 +120,8 @@ class RubricJudge:
                 {"role": "user", "content": json.dumps({"request": item.prompt, "reply": item.completion})},
             ],
         }
-        url = f"{told.base_url.rstrip('/')}/chat/completions"
-
-        def once() -> Json:
-            if self._stopping.is_set():
-                raise CancelledError
-            return first_choice(post_json(url, payload, self._headers, told.timeout_s, setting="judge"))
-
-        verdict = parse_verdict(choice_text(self._retry.run(once)), told.lowest, told.highest)
+        choice = self._client.choice(told.url("chat/completions"), payload)
+        verdict = parse_verdict(choice_text(choice), told.lowest, told.highest)
         if verdict is None:  # at temperature 0 the same question brings the same answer: not asked again
             raise RequestFailed("an answer without a verdict on the scale")
         return (verdict - told.lowest) / (told.highest - told.lowest)
