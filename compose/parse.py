@@ -76,6 +76,19 @@ def make_record(model: type[Record], fields: Mapping[str, object], *, subject: s
         raise _refused(model, error, subject=subject, code=code) from error
 
 
+def read_record(model: type[Record], fields: Mapping[str, Any], *, subject: str, code: str) -> Record:
+    """Return the record that `fields`, an object from `strict_json`, describe: JSON's lists are its tuples.
+
+    Raises:
+        Rejected: `code`, as `make_record`.
+    """
+    try:
+        # What Python's parser understood is what pydantic gets: two parsers cannot disagree about one text.
+        return model.model_validate_json(digest.canonical_json(fields))
+    except ValidationError as error:
+        raise _refused(model, error, subject=subject, code=code) from error
+
+
 def read_card(data: bytes, *, subject: str = "patch.json") -> PatchCard:
     """Return the card that `data` spells, its own digest checked.
 
@@ -85,11 +98,7 @@ def read_card(data: bytes, *, subject: str = "patch.json") -> PatchCard:
     fields = strict_json(data, subject=subject, code="card-invalid", max_bytes=MAX_CARD_BYTES)
     seal = fields.pop(SEAL, None)
     actual = digest.of_json(fields)
-    try:
-        # What Python's parser understood is what pydantic gets: two parsers cannot disagree about one text.
-        card = PatchCard.model_validate_json(digest.canonical_json(fields))
-    except ValidationError as error:
-        raise _refused(PatchCard, error, subject=subject, code="card-invalid") from error
+    card = read_record(PatchCard, fields, subject=subject, code="card-invalid")
     if seal != actual:
         raise Rejected(
             "card-invalid",

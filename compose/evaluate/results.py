@@ -8,6 +8,9 @@ from typing import Any
 
 from compose.evaluate.metrics import Metric
 
+BASE = "base"
+"""What the unpatched base is called among compositions."""
+
 
 @dataclass(frozen=True)
 class RiskResult:

@@ -23,7 +23,7 @@ from compose.engine.prefix import PrefixCache
 from compose.errors import Rejected
 from compose.evaluate import data
 from compose.evaluate.degeneracy import degeneracy
-from compose.evaluate.judges import Judge, refuse_unknown
+from compose.evaluate.judges import Judge
 from compose.evaluate.judges.adapters import JudgeSettings, judge_of
 from compose.evaluate.judging import judge_texts
 from compose.evaluate.metrics import Metric, rate
@@ -79,10 +79,6 @@ class UtilitySpec:
     judge: JudgeSettings = "refusal_phrases"
     sampling: Sampling = field(default_factory=lambda: Sampling(max_new_tokens=24, temperature=0.0))
     split_seed: int = 0
-
-    def __post_init__(self) -> None:
-        if isinstance(self.judge, str):
-            refuse_unknown(self.judge)
 
 
 @dataclass(frozen=True)

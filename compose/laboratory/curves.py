@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from compose.laboratory.measuring import BASE, Yardstick, measured
+from compose.evaluate.results import BASE
+from compose.laboratory.measuring import Yardstick, measured
 from compose.laboratory.realise import Made, Prefix, Realiser
 from compose.report.results import CurvePoint
 from compose.strategies import Arm, Stage, TrainStage

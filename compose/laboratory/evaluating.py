@@ -21,11 +21,11 @@ from compose.errors import Rejected
 from compose.evaluate.judges import JUDGES, Judge, Judged, judge_all
 from compose.evaluate.judges.cards import card_of
 from compose.evaluate.prompts import digest_of
-from compose.evaluate.results import Measurement
+from compose.evaluate.results import BASE, Measurement
 from compose.evaluate.risks import Risk
 from compose.evaluate.suites import Suite, SuiteSpec, load_suite
 from compose.evaluate.suites.load import refuse_trained_prompts
-from compose.evaluate.suites.numbers import BASE, Counts, Part
+from compose.evaluate.suites.numbers import Counts, Part
 from compose.evaluate.suites.record import (
     RECORD_FILE,
     EvaluationRecord,

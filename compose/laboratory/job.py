@@ -19,12 +19,12 @@ from compose import artifact, durable, report
 from compose.artifact import Patch
 from compose.digest import canonical_json
 from compose.errors import Rejected
-from compose.evaluate.results import Measurement
+from compose.evaluate.results import BASE, Measurement
 from compose.laboratory import outcome, provenance
 from compose.laboratory.curves import Curves, measure_curves
 from compose.laboratory.folders import CONFIG, Folders
 from compose.laboratory.materials import Materials, gather
-from compose.laboratory.measuring import BASE, Yardstick, measured
+from compose.laboratory.measuring import Yardstick, measured
 from compose.laboratory.outcome import Measured
 from compose.laboratory.realise import Made, Realiser, Teaching
 from compose.laboratory.shelf import Shelf

@@ -22,8 +22,6 @@ from compose.evaluate.run import measure
 from compose.evaluate.utility import Utility, UtilitySpec
 from compose.progress import bar
 
-BASE = "base"
-"""What the unpatched base is called among compositions."""
 MEASURE_SCHEMA = 3
 """Raised when a change of the code makes the same model measure differently: no old number is then used."""
 

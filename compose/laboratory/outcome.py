@@ -19,12 +19,11 @@ from compose.evaluate.forgetting import (
     worst_risk_retention,
 )
 from compose.evaluate.metrics import Metric
-from compose.evaluate.results import Measurement, RiskResult, paired
+from compose.evaluate.results import BASE, Measurement, RiskResult, paired
 from compose.evaluate.risks import Risk
 from compose.evaluate.statistics.bootstrap import Estimate as Derived
 from compose.evaluate.utility import perplexity_ratio
 from compose.laboratory.curves import Curves
-from compose.laboratory.measuring import BASE
 from compose.laboratory.realise import Made
 from compose.report.results import (
     PERPLEXITY_RATIO,

@@ -102,14 +102,15 @@ def make_judge(name: str) -> Judge:
     return JUDGES[name]()
 
 
-def refuse_unknown(name: str) -> None:
-    """Refuse settings that name no judge.
+def refuse_unknown(name: str) -> str:
+    """Return the name of a judge, refusing settings that name none.
 
     Raises:
         ValueError: As pydantic expects it of a check.
     """
     if name not in JUDGES:
         raise ValueError(f"judge is {name!r}; known judges are {', '.join(sorted(JUDGES))}")
+    return name
 
 
 def judge_all(judge: Judge, items: Sequence[Judged], *, subject: str) -> list[float | None]:

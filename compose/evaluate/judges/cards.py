@@ -9,7 +9,7 @@ import numpy as np
 from compose.errors import Rejected
 from compose.evaluate.judges import Judge, Judged, judge_all, make_judge
 from compose.evaluate.judges.fitted.card import DataSet, JudgeCard, measure_judge, read_judge_card
-from compose.evaluate.judges.fitted.judges import SHIPPED, FittedJudge
+from compose.evaluate.judges.fitted.judges import FittedJudge, card_path
 from compose.evaluate.judges.fitted.labelled import FOLDS, read_labelled
 
 THRESHOLD = 0.5
@@ -29,7 +29,7 @@ def card_of(name: str) -> JudgeCard | None:
             version of the judge.
     """
     judge = make_judge(name)
-    path = SHIPPED / f"{name}.json"
+    path = card_path(name)
     return read_judge_card(path).of_version(judge.version) if path.is_file() else None
 
 

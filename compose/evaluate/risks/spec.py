@@ -9,7 +9,6 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from compose.engine.rows import Sampling
-from compose.evaluate.judges import refuse_unknown
 from compose.evaluate.judges.adapters import JudgeSettings
 from compose.evaluate.sources import PromptSource
 from compose.records import SETTINGS
@@ -79,7 +78,5 @@ class RiskSpec:
     title: str = ""
 
     def __post_init__(self) -> None:
-        if isinstance(self.judge, str):
-            refuse_unknown(self.judge)
         if self.sampling.temperature == 0 and self.samples > 1:
             raise ValueError("greedy sampling (temperature 0) gives the same text every time: set samples to 1")

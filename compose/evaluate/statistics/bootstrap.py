@@ -18,8 +18,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from compose.evaluate.statistics.rates import LEVEL
+
 DRAWS = 2000
-LEVEL = 0.95
 Groups = Sequence[Hashable] | None
 """The group of every prompt, in the prompts' order; None when each prompt stands for itself."""
 Array = np.ndarray[Any, np.dtype[np.float64]]

@@ -16,7 +16,7 @@ from scipy.stats import binom
 
 from compose.evaluate.degeneracy import degeneracy
 from compose.evaluate.metrics import Direction, Metric, over_groups, rate
-from compose.evaluate.results import Passages
+from compose.evaluate.results import BASE, Passages
 from compose.evaluate.risks import RISK_KINDS, RiskKind
 from compose.evaluate.risks.gender_bias import NextTokenMass
 from compose.evaluate.statistics.bootstrap import paired_difference
@@ -25,8 +25,6 @@ from compose.evaluate.statistics.mcnemar import Discordance
 from compose.evaluate.suites.rows import CompletionRow, MassRow, PassageRow
 from compose.evaluate.utility import perplexity, perplexity_ratio
 
-BASE = "base"
-"""What the unpatched base is called among compositions."""
 GIBBERISH_PERPLEXITY = 1e4
 """Above this a text is no language to the other model."""
 MOST_GROUPS = 24
@@ -240,10 +238,11 @@ def _kind_numbers(
     if part.second_judge is not None:
         judges.append((part.second_judge, lambda row: row.second, part.second_judge_errors))
     member = {row.prompt_id: row.group for row in own} if part.by_group else {}
+    judged = set(kind.metrics([[0.0]], part.threshold, None))  # the others are of next-token masses
     for place, (judge, score, errors) in enumerate(judges):
         table, before = scored(own, score), scored(base, score)
         for key, metric in kind.metrics(list(table.values()), part.threshold, None if place else mass).items():
-            by = judge if key in kind.metrics([[0.0]], part.threshold, None) else ""
+            by = judge if key in judged else ""
             versus: Versus = {}
             if key == kind.headline:
                 versus = _versus(kind, part.threshold, table, before, member) if name != BASE else {}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import Discriminator, Tag
+from pydantic import AfterValidator, Discriminator, Tag
 
-from compose.evaluate.judges import Judge, make_judge
+from compose.evaluate.judges import Judge, make_judge, refuse_unknown
 from compose.evaluate.judges.adapters.detoxify import Detoxify
 from compose.evaluate.judges.adapters.harmbench import HarmBench
 from compose.evaluate.judges.adapters.llama_guard import LlamaGuard
@@ -27,7 +27,7 @@ def _adapter_of(value: Any) -> str | None:
 
 
 JudgeSettings = Annotated[
-    Annotated[str, Tag("name")]
+    Annotated[str, AfterValidator(refuse_unknown), Tag("name")]
     | Annotated[LlamaGuard, Tag("llama_guard")]
     | Annotated[HarmBench, Tag("harmbench")]
     | Annotated[Detoxify, Tag("detoxify")]

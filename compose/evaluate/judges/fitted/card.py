@@ -12,7 +12,7 @@ from pydantic import Field
 
 from compose.errors import Rejected
 from compose.evaluate.statistics.corrected import JudgeErrors
-from compose.parse import make_record, strict_json
+from compose.parse import read_record, strict_json
 from compose.records import Claim, Digest, Finite, PlainText
 
 MAX_CARD_BYTES = 256 * 1024
@@ -195,17 +195,4 @@ def read_judge_card(path: Path) -> JudgeCard:
             fix="make it with `compose judge fit` or `compose judge card`",
         ) from error
     fields = strict_json(data, subject=str(path), code="judge-invalid", max_bytes=MAX_CARD_BYTES)
-    return make_record(JudgeCard, _tuples(fields), subject=str(path), code="judge-invalid")
-
-
-def _tuples(value: object) -> dict[str, object]:
-    """Return JSON's lists as the tuples that a strict record wants."""
-
-    def deep(part: object) -> object:
-        if isinstance(part, list):
-            return tuple(deep(item) for item in part)
-        if isinstance(part, dict):
-            return {key: deep(item) for key, item in part.items()}
-        return part
-
-    return {key: deep(item) for key, item in value.items()} if isinstance(value, dict) else {}
+    return read_record(JudgeCard, fields, subject=str(path), code="judge-invalid")

@@ -80,11 +80,11 @@ def fit_head(
         guessed: Further texts whose targets are guesses: in every fit of the fast form, with their weights, and nowhere
             else.
     """
-    extra = guessed if guessed is not None and guessed.weights is not None else None
-    more = () if extra is None else extra.texts
+    more = () if guessed is None else guessed.texts
     columns = _Columns.of((*texts, *more), recipe)
-    told = np.concatenate([targets, np.zeros(0) if extra is None else extra.targets])
-    weights = np.concatenate([np.ones(len(texts)), np.zeros(0) if extra is None else extra.weights])
+    told, weights = targets, np.ones(len(texts))
+    if guessed is not None:
+        told, weights = np.concatenate([told, guessed.targets]), np.concatenate([weights, guessed.weights])
     kinds = sorted(set(folds.tolist()))
     linear = np.zeros(len(texts))
     with bar(len(kinds) + 1, "fit", "fold") as progress:

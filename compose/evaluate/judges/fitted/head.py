@@ -68,7 +68,8 @@ class Head:
         if self.opening is not None:
             starts = features.hashed([features.opening(text) for text in texts])
             result = result + features.weighted(starts, self.rarity) @ self.opening
-        result = result + _linear(features.surface(texts), self.surface)
+        if self.surface[2].any():  # where they have no weight, a profanity model need not be asked
+            result = result + _linear(features.surface(texts), self.surface)
         if form == "sentences":
             from compose.evaluate.judges.fitted.sentences import embed
 

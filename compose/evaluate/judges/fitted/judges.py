@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 
 from compose.evaluate.judges import Form, Judged
-from compose.evaluate.judges.fitted.card import JudgeCard, read_judge_card
 from compose.evaluate.judges.fitted.head import Head, read_head
 from compose.evaluate.judges.fitted.kinds import KINDS
 
@@ -19,9 +18,9 @@ def head_path(kind: str, folder: Path = SHIPPED) -> Path:
     return folder / f"{kind}.safetensors"
 
 
-def card_path(kind: str, form: Form, folder: Path = SHIPPED) -> Path:
-    """Return where the card of a kind's form lies."""
-    return folder / f"{kind}_{form}.json"
+def card_path(judge: str, folder: Path = SHIPPED) -> Path:
+    """Return where the card of a judge lies."""
+    return folder / f"{judge}.json"
 
 
 @cache
@@ -39,7 +38,6 @@ class FittedJudge:
         self.name = f"{kind}_{form}"
         self._kind, self._form = KINDS[kind], form
         self._head = _head(head_path(kind, folder))
-        self._card = card_path(kind, form, folder)
 
     @property
     def version(self) -> str:
@@ -52,15 +50,6 @@ class FittedJudge:
 
             parts.append(VERSION)
         return ", ".join(parts)
-
-    @property
-    def card(self) -> JudgeCard:
-        """The judge's card.
-
-        Raises:
-            Rejected: `judge-invalid`, when there is none, or it is about another version.
-        """
-        return read_judge_card(self._card).of_version(self.version)
 
     def score(self, items: Sequence[Judged]) -> list[float | None]:
         """Return the score of each completion, None for an empty one."""

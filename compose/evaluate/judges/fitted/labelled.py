@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from compose.digest import of_file
 from compose.errors import Rejected
 
 MAX_FILE_BYTES = 512 * 2**20
 FOLDS = 10
-SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -33,40 +32,29 @@ class Labelled:
             group is its own.
         digest: Of the file.
         weights: How much each counts in a fit. Below 1 its target is a guess of a program: it is in every fit, and in
-            no measurement. None counts each as 1.
+            no measurement.
     """
 
     texts: tuple[str, ...]
     targets: Float[np.ndarray, " texts"]
     groups: tuple[str, ...]
     digest: str
-    weights: Float[np.ndarray, " texts"] | None = None
+    weights: Float[np.ndarray, " texts"]
 
     @property
     def surely(self) -> Labelled:
         """The texts whose targets are no guesses: those that a judge may be measured with."""
-        if self.weights is None:
-            return self
-        kept = np.flatnonzero(self.weights >= 1).tolist()
-        return Labelled(
-            tuple(self.texts[place] for place in kept),
-            self.targets[kept],
-            tuple(self.groups[place] for place in kept),
-            self.digest,
-        )
+        return self._only(self.weights >= 1)
 
     @property
     def guessed(self) -> Labelled:
-        """The texts whose targets are guesses, with their weights; empty when there are none."""
-        kept = [] if self.weights is None else np.flatnonzero(self.weights < 1).tolist()
-        weights = np.zeros(0) if self.weights is None else self.weights[kept]
-        return Labelled(
-            tuple(self.texts[place] for place in kept),
-            self.targets[kept],
-            tuple(self.groups[place] for place in kept),
-            self.digest,
-            weights,
-        )
+        """The texts whose targets are guesses; empty when there are none."""
+        return self._only(self.weights < 1)
+
+    def _only(self, wanted: Bool[np.ndarray, " texts"]) -> Labelled:
+        kept = np.flatnonzero(wanted).tolist()
+        texts, groups = (tuple(values[place] for place in kept) for values in (self.texts, self.groups))
+        return Labelled(texts, self.targets[kept], groups, self.digest, self.weights[kept])
 
     def folds(self) -> Int[np.ndarray, " texts"]:
         """Return a fold for each text: one a group when there are few groups, else ten by a hash of the group."""

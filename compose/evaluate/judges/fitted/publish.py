@@ -89,7 +89,7 @@ def publish(
             blind_spots=KINDS[kind].blind_spots,
             command=command,
         )
-        durable.write_json(card_path(kind, form, folder), cards[form].model_dump(mode="json"))
+        durable.write_json(card_path(judge.name, folder), cards[form].model_dump(mode="json"))
     return cards
 
 
