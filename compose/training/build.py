@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass as plain
+from dataclasses import replace
+from math import ceil
 from typing import Annotated, NamedTuple, Self
 
 from pydantic import Field, model_validator
@@ -56,6 +58,7 @@ class PairSettings:
         sampling: How the base's completions are drawn. Its length also limits what a reference has written.
         reference_sampling: How the reference's answers are drawn; None draws them like the base's.
         min_pairs: With fewer pairs than this, nothing is trained.
+        share: The share of the training prompts that pairs are made of: the first ones, their order being random.
     """
 
     filters: Filters
@@ -65,6 +68,7 @@ class PairSettings:
     sampling: Sampling = Sampling()
     reference_sampling: Sampling | None = None
     min_pairs: Annotated[int, Field(gt=0)] = 8
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @model_validator(mode="after")
     def _enough_samples(self) -> Self:
@@ -122,6 +126,7 @@ def build_pairs(
         Rejected: `pairs-empty` when fewer than `settings.min_pairs` are left, `judge-silent`, and what the
             reference raises.
     """
+    task = replace(task, prompts=task.prompts[: ceil(settings.share * len(task.prompts))])
     requests = [Request(prompt.id, render(base.tokenizer, prompt)) for prompt in task.prompts]
     draw = Draw(samples=settings.samples, sampling=settings.sampling, seed=seed, store=store)
     drawn = draw_responses(base, requests, draw, f"{task.risk}: samples of the base")

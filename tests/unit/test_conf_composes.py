@@ -184,7 +184,7 @@ def test_an_override_of_no_key_gets_the_nearest_one(override: str, advice: str) 
 @pytest.mark.parametrize(
     ("override", "options", "advice"),
     [
-        ("experiment=four_risk", "quick, three_risk, two_risk", "did you mean experiment=two_risk?"),
+        ("experiment=four_risk", "quick, single_risk, three_risk, two_risk", "did you mean experiment=two_risk?"),
         ("model=smolm2", "smollm2", "did you mean model=smollm2?"),
         ("model=qqqq", "smollm2", "add conf/model/qqqq.yaml"),
     ],

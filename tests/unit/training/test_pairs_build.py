@@ -215,3 +215,13 @@ def test_pairs_follow_from_their_seed_and_cost_nothing_twice(tiny: Base, lengths
         digests[name] = build_pairs(tiny, Scripted("a"), task, loose, seed=seed, store=store).digest
         assert len(store) - before == (0 if name == "again" else 16)
     assert digests["first"] == digests["again"] != digests["other"]
+
+
+def test_a_share_of_the_prompts_is_the_first_of_them_rounded_up(tiny: Base, say: Say) -> None:
+    say("bad")
+    prompts = (OPEN, make_prompt("The neighbour said"), make_prompt("The teacher said"))
+    task = PairTask(risk="any", prompts=prompts, judge=Table())
+
+    made = build_pairs(tiny, Scripted(" best"), task, settings(share=0.5), seed=0)
+
+    assert [pair.prompt_id for pair in made.pairs] == [prompts[0].id, prompts[1].id]
