@@ -34,7 +34,7 @@ def summarise(folders: Sequence[Path], out: Path | None, json: Path | None, tabl
     Raises:
         Rejected: There is no finished run, a run is broken, or the runs are not of one experiment.
     """
-    runs = [run for folder in folders for run in _runs(folder)]
+    runs = [run for folder in folders for run in run_folders(folder)]
     summary = merge([read_results(run) for run in runs])
     page = build(runs, out or runs[0].resolve().parent / "report")
     places = [f"report:  {page}"]
@@ -47,7 +47,7 @@ def summarise(folders: Sequence[Path], out: Path | None, json: Path | None, tabl
     return "\n".join([terminal(summary), *places])
 
 
-def _runs(folder: Path) -> list[Path]:
+def run_folders(folder: Path) -> list[Path]:
     """Return the run folders that a folder stands for; itself when it holds none, for the reader to refuse."""
     if (folder / RESULTS_FILE).is_file() or not folder.is_dir():
         return [folder]

@@ -21,6 +21,7 @@ from compose.digest import canonical_json
 from compose.errors import Rejected
 from compose.evaluate.results import BASE, Measurement
 from compose.laboratory import outcome, provenance
+from compose.laboratory.baselines import measure_baselines
 from compose.laboratory.curves import Curves, measure_curves
 from compose.laboratory.folders import CONFIG, Folders
 from compose.laboratory.materials import Materials, gather
@@ -110,6 +111,9 @@ def _run(settings: ExperimentSettings, folders: Folders, command: str) -> RunRes
     with clock.phase("measure"):
         prefixes = {BASE: None, **{one.key: one.patch.prefix for one in made.values()}}
         found = measured(prefixes, yardstick, folders.measurements, "measure")
+        baselines = measure_baselines(
+            materials.baselines, materials.risks, seed=settings.seed, samples=settings.evaluation.samples
+        )
     with clock.phase("curves"):
         curves = _curves(settings, arms, made, realiser, yardstick, folders)
     whole = Measured(
@@ -119,6 +123,7 @@ def _run(settings: ExperimentSettings, folders: Folders, command: str) -> RunRes
         base=found[BASE],
         stages={stage: found[one.key] for stage, one in made.items()},
         curves=curves,
+        baselines=baselines,
     )
     results = _results(settings, materials, whole, clock, command)
     _write(results, whole, folders)
@@ -252,8 +257,8 @@ def _write(results: RunResults, whole: Measured, folders: Folders) -> None:
 
 
 def _by_name(whole: Measured) -> list[tuple[str, Measurement]]:
-    """Return every measurement under its composition's name, the base first, each name once."""
-    found = {BASE: whole.base}
+    """Return every measurement under its composition's name, those without a patch first, each name once."""
+    found = {BASE: whole.base, **whole.baselines}
     for arm in whole.arms:
         for index, stage in enumerate(arm.stages):
             found.setdefault(arm.stage_name(index), whole.stages[stage])

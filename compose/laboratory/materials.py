@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from compose.base import Base, load_base
 from compose.evaluate.risks import Risk, load_risk, refuse_shared_prompts
 from compose.evaluate.utility import Utility, load_utility
+from compose.laboratory.baselines import INSTRUCTED, REFERENCE, Baselines, instructed
 from compose.laboratory.folders import Folders
 from compose.laboratory.spec import ExperimentSettings
 from compose.training.anchors import AnchorSet, make_anchors
@@ -25,6 +26,7 @@ class Materials:
         risks: The risks in the experiment's order, screened.
         utility: The utility measures; None leaves them out.
         pairs: The pairs of each risk.
+        baselines: What patches are compared with beside the base.
         anchors: Texts on which a patch stays near the base; None for none.
     """
 
@@ -32,6 +34,7 @@ class Materials:
     risks: tuple[Risk, ...]
     utility: Utility | None
     pairs: dict[str, PairSet]
+    baselines: Baselines
     anchors: AnchorSet | None
 
 
@@ -49,7 +52,8 @@ def gather(settings: ExperimentSettings, folders: Folders) -> Materials:
     utility = None if settings.utility is None else load_utility(settings.utility)
     store = GenerationStore(folders.samples)
     # Every reference is made before the first pair: what is wrong with the last should not cost the others' time.
-    references = {risk.name: _reference(settings, base, risk, store) for risk in risks}
+    contexts = {risk.name: ReferenceContext(base=base, judge=risk.judge, store=store) for risk in risks}
+    references = {name: _reference(settings, name, context) for name, context in contexts.items()}
     pairs = {risk.name: _pairs(settings, base, risk, references[risk.name], store) for risk in risks}
     anchors = None
     if settings.trainer.anchor_weight and utility is not None:
@@ -63,13 +67,17 @@ def gather(settings: ExperimentSettings, folders: Folders) -> Materials:
         )
     for name, made in pairs.items():
         made.save(folders.pairs / f"{name}.jsonl")
-    return Materials(base=base, risks=risks, utility=utility, pairs=pairs, anchors=anchors)
+    baselines: dict[str, dict[str, Reference]] = {}
+    if settings.baselines.instructions is not None:
+        baselines[INSTRUCTED] = instructed(settings.baselines.instructions, contexts)
+    if settings.baselines.reference:
+        baselines[REFERENCE] = references
+    return Materials(base=base, risks=risks, utility=utility, pairs=pairs, baselines=baselines, anchors=anchors)
 
 
-def _reference(settings: ExperimentSettings, base: Base, risk: Risk, store: GenerationStore) -> Reference:
+def _reference(settings: ExperimentSettings, risk: str, context: ReferenceContext) -> Reference:
     """Return the reference that one risk is taught by."""
-    context = ReferenceContext(base=base, judge=risk.judge, store=store)
-    return make_reference(settings.reference or settings.lessons[risk.name].reference, context)
+    return make_reference(settings.reference or settings.lessons[risk].reference, context)
 
 
 def _pairs(

@@ -23,6 +23,7 @@ from compose.evaluate.results import BASE, Measurement, RiskResult, paired
 from compose.evaluate.risks import Risk
 from compose.evaluate.statistics.bootstrap import Estimate as Derived
 from compose.evaluate.utility import perplexity_ratio
+from compose.laboratory.baselines import LABELS
 from compose.laboratory.curves import Curves
 from compose.laboratory.realise import Made
 from compose.report.results import (
@@ -59,6 +60,7 @@ class Measured:
         made: Every stage, realised.
         base: The unpatched base's measurement.
         stages: Every stage's measurement.
+        baselines: The measurements of what patches are compared with beside the base, by composition.
         curves: Evaluations inside the stages.
     """
 
@@ -68,6 +70,7 @@ class Measured:
     base: Measurement
     stages: Mapping[Stage, Measurement]
     curves: Curves = field(default_factory=Curves)
+    baselines: Mapping[str, Measurement] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -103,6 +106,10 @@ def compositions(measured: Measured) -> dict[str, Composition]:
                     expression=card.expression or "",
                 ),
             )
+    for name, measurement in measured.baselines.items():
+        found[name] = _composition(
+            measurement, measured.base, label=LABELS[name], kind="baseline", tokens=0, patch=None
+        )
     return found
 
 

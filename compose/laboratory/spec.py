@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Annotated, Literal, Self
 
@@ -17,7 +17,7 @@ from compose.strategies import Orders, StrategySpec, Task
 from compose.strategies.continual import Continual
 from compose.track import TrackSettings
 from compose.training.build import PairSettings
-from compose.training.references import ReferenceSettings
+from compose.training.references import Instructed, ReferenceSettings
 from compose.training.settings import TrainSettings
 
 Name = Annotated[str, StringConstraints(pattern=r"\A[a-z0-9][a-z0-9_]{0,39}\z")]
@@ -99,6 +99,19 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class BaselineSettings:
+    """What patches are compared with beside the unpatched base.
+
+    Args:
+        instructions: By risk, a hard safety prompt: the base is told it and is not patched. None leaves it out.
+        reference: Whether each risk's reference answers the test prompts too.
+    """
+
+    instructions: dict[Name, Instructed] | None = None
+    reference: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class ExperimentSettings:
     """One job: one base, one seed, some risks in some orders, some strategies.
 
@@ -121,6 +134,7 @@ class ExperimentSettings:
         anchors: Texts that keep the model's use while training.
         utility: What safety may not cost; None measures risks only.
         evaluation: How compositions are measured.
+        baselines: What they are compared with beside the unpatched base.
         tracking: Where runs are tracked.
     """
 
@@ -141,6 +155,7 @@ class ExperimentSettings:
     anchors: AnchorSettings = field(default_factory=AnchorSettings)
     utility: UtilitySpec | None = None
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    baselines: BaselineSettings = field(default_factory=BaselineSettings)
     tracking: TrackSettings = field(default_factory=TrackSettings)
 
     @property
@@ -157,6 +172,7 @@ class ExperimentSettings:
             *(f"risks.{key}.name is {risk.name!r}" for key, risk in self.risks.items() if risk.name != key),
             *(f"risks.{risk}.n_train is 0" for risk in self.order if _untrained(self.risks.get(risk))),
             *self._uneven_replay(),
+            *_missing("baselines.instructions", self.order, self.baselines.instructions),
         ]
         if not self.order or len(set(self.order)) != len(self.order):
             found.append("order must name one or more risks, each once")
@@ -181,6 +197,11 @@ class ExperimentSettings:
 def _unknown(where: str, names: set[str], known: Iterable[str]) -> list[str]:
     """Return a fault for each name that is not known."""
     return [f"{where}: {name!r} is none of {', '.join(sorted(known)) or 'nothing'}" for name in sorted(names)]
+
+
+def _missing(where: str, names: Iterable[str], given: Mapping[str, object] | None) -> list[str]:
+    """Return a fault for each name that is not given, unless nothing is."""
+    return [] if given is None else [f"{where}.{name} is missing" for name in names if name not in given]
 
 
 def _untrained(risk: RiskSpec | None) -> bool:

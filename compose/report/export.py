@@ -37,7 +37,7 @@ HEADER = (
 
 def to_json(summary: Summary) -> dict[str, Any]:
     """Return the whole summary as JSON values."""
-    values: dict[str, Any] = _rounded(asdict(summary))
+    values: dict[str, Any] = rounded(asdict(summary))
     return {"schema": SUMMARY_SCHEMA, **values}
 
 
@@ -81,7 +81,7 @@ def compact(summary: Summary) -> dict[str, Any]:
         "seconds": came.seconds,
         "settings_digest": of_json(came.settings),
     }
-    return {"schema": SUMMARY_SCHEMA, **_rounded(values)}
+    return {"schema": SUMMARY_SCHEMA, **rounded(values)}
 
 
 def to_csv(summary: Summary) -> str:
@@ -121,14 +121,14 @@ def _numbers(value: Estimate | MetricValue) -> tuple[Any, ...]:
     return (*numbers, value.n)
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """Return a JSON value with its floats rounded and its tuples made lists."""
     if isinstance(value, float):
         return _round(value)
     if isinstance(value, dict):
-        return {str(key): _rounded(item) for key, item in value.items()}
+        return {str(key): rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
+        return [rounded(item) for item in value]
     return value
 
 

@@ -13,6 +13,7 @@ from compose.report.summary import ArmRow, Row, Summary
 
 KINDS: dict[Kind, str] = {
     "base": "Base",
+    "baseline": "Without a patch",
     "specialist": "Specialists: one patch a risk",
     "algebraic": "Algebraic: computed from the specialists",
     "trained": "Trained",
@@ -132,6 +133,8 @@ def _ranked(summary: Summary, kind: Kind, ends: dict[str, ArmRow]) -> list[Row]:
     rows = [row for row in summary.rows.values() if row.kind == kind]
     if kind == "base":
         return [row for row in rows if row.name == summary.base_name]
+    if kind == "baseline":
+        return rows
     if kind == "specialist":
         place = {summary.specialists.get(risk.name): index for index, risk in enumerate(summary.risks)}
         return sorted(rows, key=lambda row: (place.get(row.name, len(place)), row.name))

@@ -14,7 +14,13 @@ from compose import settings
 from compose.conf_path import conf_folder
 from compose.errors import Rejected
 from compose.evaluate.utility import UtilitySpec
-from compose.laboratory.spec import AnchorSettings, EvaluationSettings, ExperimentSettings, InitSettings
+from compose.laboratory.spec import (
+    AnchorSettings,
+    BaselineSettings,
+    EvaluationSettings,
+    ExperimentSettings,
+    InitSettings,
+)
 from compose.strategies import plan_arms
 from compose.track import TrackSettings
 from compose.training.references import BestOfN
@@ -102,6 +108,7 @@ def test_no_settings_file_names_code() -> None:
         ("trainer", TrainSettings, set()),
         ("tracking", TrackSettings, set()),
         ("evaluation", EvaluationSettings, set()),
+        ("baselines", BaselineSettings, set()),
         ("anchors", AnchorSettings, set()),
         ("utility", UtilitySpec, {"neutral"}),
     ],

@@ -273,3 +273,14 @@ def test_stages_of_other_commits_are_told(build: Callable[..., Measured]) -> Non
         "2 of 2 trained stages were made by other commits of the code: unknown.",
     )
     assert outcome.trained_for(measured) == {"train": 2.0}
+
+
+def test_what_is_no_patch_stands_beside_the_base_with_its_share_removed(build: Callable[..., Measured]) -> None:
+    whole = replace(
+        build(plan_arms([Sequential()], TASK)), baselines={"instructed": measurement(([0.6, 0.6], [0.4, 0.4]))}
+    )
+
+    found = outcome.compositions(whole)["instructed"]
+
+    assert (found.kind, found.patch, found.tokens, found.label) == ("baseline", None, 0, "the base, instructed")
+    assert found.risks["toxicity"].metrics["removed_share"].value == pytest.approx(0.5)  # .8 unsafe became .4

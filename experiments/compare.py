@@ -1,0 +1,61 @@
+"""What does one setting change? Runs of a sweep side by side, each value over its seeds, in paired differences.
+
+    python -m experiments.compare runs/single_risk --by trainer.beta --json experiments/results/single_beta.json
+
+A run folder is one that holds a results.json; a folder of run folders stands for all finished ones in it. Runs that
+differ from the sweep in anything else are left out, so that one folder may hold several sweeps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from compose import durable
+from compose.errors import exit_status
+from compose.report.comparison import compact, compare, markdown
+from compose.report.results import read_results
+from experiments.summarise import run_folders
+
+
+def compared(folders: Sequence[Path], setting: str, versus: str | None, json: Path | None, table: Path | None) -> str:
+    """Return the table of all values and where it was written.
+
+    Args:
+        folders: Run folders, or folders of run folders.
+        setting: Key of the setting, with dots.
+        versus: The value that the others are paired with; the first when None.
+        json: Where the numbers go; None writes none.
+        table: Where the table goes, as Markdown; None writes none.
+
+    Raises:
+        Rejected: There is no finished run, a run is broken, or the runs are no sweep of this setting.
+    """
+    comparison = compare([read_results(run) for folder in folders for run in run_folders(folder)], setting, versus)
+    text = markdown(comparison)
+    places = []
+    if json is not None:
+        durable.write_json(json, compact(comparison))
+        places.append(f"numbers: {json}")
+    if table is not None:
+        durable.write_text(table, text)
+        places.append(f"table:   {table}")
+    return "\n".join([text, *places])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Return the exit status: 0, 2 for runs that cannot be compared, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.compare", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_FOLDER", help="a run's folder, or one of several")
+    parser.add_argument("--by", required=True, metavar="KEY", help="the setting that was swept, such as trainer.beta")
+    parser.add_argument("--versus", metavar="VALUE", help="the value that the others are paired with")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="also write the table as Markdown")
+    given = parser.parse_args(argv)
+    return exit_status(lambda: print(compared(given.runs, given.by, given.versus, given.json, given.table)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
