@@ -21,6 +21,7 @@ SETTINGS = ConfigDict(extra="forbid", allow_inf_nan=False)
 NAME_PATTERN = "[a-z0-9][a-z0-9_-]{0,63}"
 VERSION_PATTERN = r"(?:(?:0|[1-9][0-9]{0,8})\.){2}(?:0|[1-9][0-9]{0,8})"
 DIGEST_PATTERN = "sha256:[0-9a-f]{64}"
+RANGE_PATTERN = rf"\*|(?:==|>=|<=|>|<|\^){VERSION_PATTERN}(?:,(?:==|>=|<=|>|<|\^){VERSION_PATTERN}){{0,7}}"
 LABEL_PATTERN = "[A-Za-z0-9][A-Za-z0-9 ._/@:+-]{0,127}"
 # Terminal escapes, NUL and bidirectional overrides: text from a card is printed on terminals and in reports.
 FORBIDDEN_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -73,6 +74,9 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
 Name = Annotated[str, AfterValidator(_matching(NAME_PATTERN, "1 to 64 of a-z, 0-9, _ and -, no sign first"))]
 Version = Annotated[str, AfterValidator(_matching(VERSION_PATTERN, "MAJOR.MINOR.PATCH and nothing else, as 1.0.0"))]
 Digest = Annotated[str, AfterValidator(_matching(DIGEST_PATTERN, "sha256: and 64 hex digits"))]
+Range = Annotated[
+    str, AfterValidator(_matching(RANGE_PATTERN, "* or comparisons such as >=1.2.0,<2.0.0 or ^1.2.0, without spaces"))
+]
 Label = Annotated[str, AfterValidator(_matching(LABEL_PATTERN, "1 to 128 plain characters (letters, digits, ._/@:+-)"))]
 PlainText = Annotated[str, Field(max_length=4096), AfterValidator(_plain_text)]
 Expression = Annotated[str, Field(max_length=MAX_EXPRESSION_CHARACTERS), AfterValidator(_plain_text)]
@@ -173,6 +177,21 @@ class SelfTest(Claim):
         return self
 
 
+class Relation(Claim):
+    """What a card says about other patches: those of this name whose version is in the range."""
+
+    name: Name
+    range: Range = "*"
+
+
+def _not_said(value: object) -> bool:
+    """Return whether a card leaves a relation out: one that has none keeps the bytes it had before there were any."""
+    return value == ()
+
+
+Relations = Annotated[tuple[Relation, ...], Field(max_length=64, exclude_if=_not_said), AfterValidator(_distinct)]
+
+
 class CardDraft(Claim):
     """All that a card says except for the prefix itself: what whoever makes a patch fills in.
 
@@ -191,6 +210,11 @@ class CardDraft(Claim):
         metrics: Name -> what was measured on it.
         self_test: Logits that prove it is active; None until they have been recorded.
         status: "unproven" when it, or a part of it, came without a card.
+        requires: Patches that must stand in every composition with it; a patch that provides the name will do where
+            the range is any.
+        conflicts: Patches, or what others provide, that may not stand in a composition with it.
+        breaks: Patches that it is known to undo; nobody who provides their name is meant.
+        provides: Names that others may require or conflict with, beside its own.
     """
 
     name: Name
@@ -207,6 +231,10 @@ class CardDraft(Claim):
     metrics: Mapping[Label, CardMetric] = Field(default_factory=dict)
     self_test: SelfTest | None = None
     status: Literal["proven", "unproven"] = "proven"
+    requires: Relations = ()
+    conflicts: Relations = ()
+    breaks: Relations = ()
+    provides: Annotated[tuple[Name, ...], Field(max_length=64, exclude_if=_not_said), AfterValidator(_distinct)] = ()
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:

@@ -22,7 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"base", "algebra", "strategies"}),
     frozenset({"engine"}),
     frozenset({"evaluate"}),
-    frozenset({"training", "report", "track"}),
+    frozenset({"training", "report", "track", "trust"}),
     frozenset({"laboratory"}),
     frozenset({"settings"}),
     frozenset({"cli"}),
@@ -44,6 +44,8 @@ LIGHT = (
     "compose.base_spec",
     "compose.strategies",
     "compose.report",
+    "compose.trust",
+    "compose.trust.claims",
     "compose.settings",
     "compose.cli",
 )

@@ -105,7 +105,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_valid_one(fields: dict[str, 
 
 
 def test_an_unknown_key_near_nothing_is_refused_with_the_valid_ones(fields: dict[str, Any]) -> None:
-    with pytest.raises(Rejected, match="the valid ones are base, data"):
+    with pytest.raises(Rejected, match="the valid ones are base, breaks"):
         read_card(sealed({**fields, "qqqq": 1}))
 
 
