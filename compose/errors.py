@@ -58,6 +58,15 @@ CODES: dict[str, str] = {
     "composition-invalid": "patches that cannot be composed in the way that was asked for",
     "expression-invalid": "a provenance expression that is malformed or too large",
     "expression-mismatch": "a leaf of a provenance expression was answered with another patch",
+    "version-invalid": "a version that is not MAJOR.MINOR.PATCH, or a range of versions spelled otherwise",
+    "manifest-invalid": "a manifest that is missing, malformed or breaks its own rules",
+    "lock-invalid": "a lock that is missing, malformed, edited or contradicts itself",
+    "lock-stale": "a lock that its manifest does not admit, where changing it was forbidden",
+    "resolve-impossible": "no versions in the store fulfil a manifest together",
+    "resolve-too-hard": "whether versions fulfil a manifest together took too long to find out",
+    "store-missing": "a patch that is not in the store",
+    "store-damaged": "something in the store is not what its name says, or is of another layout",
+    "store-conflict": "another patch is in the store under this name and version",
     "machine-refused": "a file, folder or connection that the operating system would not open",
 }
 

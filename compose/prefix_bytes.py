@@ -7,13 +7,14 @@ the same matrix.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
-import torch
-from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors import torch as safetensors_torch
-from torch import Tensor
+import numpy as np
+from jaxtyping import Float, Float32
+from numpy import ndarray
+from safetensors import SafetensorError, deserialize
+from safetensors.numpy import save
 
 from compose.errors import Rejected
 from compose.parse import strict_json
@@ -25,26 +26,27 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 MAX_ROW_NORM = 1e5
 """Rows of N(0, 1) noise, the largest init in use, have norm 128 at width 16,384; a diverged run has any."""
 
-OURS = {"F32": torch.float32}
-ELSEWHERE = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+OURS = {"F32": 4}
+ELSEWHERE = {"F32": 4, "F16": 2, "BF16": 2}
+"""Element types and their bytes."""
 
 
 class Layout(NamedTuple):
     """What a tensor file's header says, once it is known to be true of the file."""
 
-    dtype: torch.dtype
+    dtype: str
     tokens: int
     dim: int
     data_start: int
 
 
-def write_prefix(prefix: Float[Tensor, "tokens dim"]) -> bytes:
-    """Return the safetensors file that holds `prefix` as PEFT names it."""
-    return safetensors_torch.save({TENSOR_NAME: prefix}, metadata={"format": "pt"})
+def write_prefix(values: Float32[ndarray, "tokens dim"]) -> bytes:
+    """Return the safetensors file that holds a prefix as PEFT names it."""
+    return save({TENSOR_NAME: np.ascontiguousarray(values, dtype="<f4")}, metadata={"format": "pt"})
 
 
-def read_prefix(data: bytes, *, subject: str, dtypes: dict[str, torch.dtype]) -> Float[Tensor, "tokens dim"]:
-    """Return the float32 prefix in a safetensors file's bytes.
+def read_prefix(data: bytes, *, subject: str, dtypes: Mapping[str, int]) -> Float32[ndarray, "tokens dim"]:
+    """Return the float32 prefix in a safetensors file's bytes; the array is the caller's own.
 
     Args:
         data: The whole file.
@@ -56,24 +58,28 @@ def read_prefix(data: bytes, *, subject: str, dtypes: dict[str, torch.dtype]) ->
             `prefix-invalid` when its values cannot be a prefix.
     """
     layout = read_layout(data, subject=subject, dtypes=dtypes)
-    stored = torch.frombuffer(bytearray(data[layout.data_start :]), dtype=layout.dtype)
-    stored = stored.view(layout.tokens, layout.dim)
+    stored = data[layout.data_start :]
     try:
-        second = safetensors_torch.load(data)
+        second = deserialize(data)
     except SafetensorError as error:
         raise _refused(subject, f"safetensors says: {error}") from error
-    other = second.get(TENSOR_NAME)
-    agreed = other is not None and len(second) == 1 and other.dtype == stored.dtype and other.shape == stored.shape
-    # Compared as integers: NaN equals itself there, and -0.0 does not equal 0.0.
-    as_integers = torch.int32 if layout.dtype == torch.float32 else torch.int16
-    if other is None or not agreed or not torch.equal(other.view(as_integers), stored.view(as_integers)):
+    shape = [layout.tokens, layout.dim]
+    found = [(name, entry["dtype"], list(entry["shape"]), bytes(entry["data"])) for name, entry in second]
+    if found != [(TENSOR_NAME, layout.dtype, shape, stored)]:
         raise _refused(subject, "two readers that do not agree about its contents")
-    prefix = stored.to(torch.float32)
-    check_prefix(prefix, subject=subject)
-    return prefix
+    values = _floats(stored, layout.dtype).reshape(shape)
+    check_prefix(values, subject=subject)
+    return values
 
 
-def read_layout(data: bytes, *, subject: str, dtypes: dict[str, torch.dtype]) -> Layout:
+def _floats(stored: bytes, dtype: str) -> Float32[ndarray, " values"]:
+    """Return stored elements as float32, to which every accepted type converts without loss."""
+    if dtype == "BF16":  # the upper half of a float32, a type that numpy does not have
+        return (np.frombuffer(stored, dtype="<u2").astype(np.uint32) << 16).view(np.float32)
+    return np.frombuffer(stored, dtype="<f4" if dtype == "F32" else "<f2").astype(np.float32)
+
+
+def read_layout(data: bytes, *, subject: str, dtypes: Mapping[str, int]) -> Layout:
     """Return where the one matrix lies in a safetensors file, every claim of the header checked.
 
     Raises:
@@ -94,14 +100,14 @@ def read_layout(data: bytes, *, subject: str, dtypes: dict[str, torch.dtype]) ->
         raise _refused(subject, f"{len(header)} tensors, named {sorted(header)[:3]!a}")
     if set(entry) != {"dtype", "shape", "data_offsets"}:
         raise _refused(subject, f"a tensor described by {sorted(entry)[:5]!a}")
-    dtype = dtypes.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
-    if dtype is None:
-        raise _refused(subject, f"elements of type {ascii(entry['dtype'])[:20]}, expected {' or '.join(dtypes)}")
+    dtype = entry["dtype"]
+    if not isinstance(dtype, str) or dtype not in dtypes:
+        raise _refused(subject, f"elements of type {ascii(dtype)[:20]}, expected {' or '.join(dtypes)}")
     shape, offsets, stored_bytes = entry["shape"], entry["data_offsets"], len(data) - 8 - header_bytes
     # type() and not isinstance(): True is an int to Python, and 1 to whoever multiplies it.
     if not isinstance(shape, list) or len(shape) != 2 or not all(type(size) is int and size > 0 for size in shape):
         raise _refused(subject, f"the shape {ascii(shape)[:40]}")
-    if shape[0] > MAX_TOKENS or shape[1] > MAX_DIM or shape[0] * shape[1] * dtype.itemsize != stored_bytes:
+    if shape[0] > MAX_TOKENS or shape[1] > MAX_DIM or shape[0] * shape[1] * dtypes[dtype] != stored_bytes:
         raise _refused(subject, f"the shape {shape[0]} x {shape[1]} over {stored_bytes} bytes")
     if not isinstance(offsets, list) or any(type(offset) is not int for offset in offsets):
         raise _refused(subject, "offsets that are no integers")
@@ -110,7 +116,7 @@ def read_layout(data: bytes, *, subject: str, dtypes: dict[str, torch.dtype]) ->
     return Layout(dtype, shape[0], shape[1], 8 + header_bytes)
 
 
-def check_prefix(prefix: Float[Tensor, "tokens dim"], *, subject: str) -> None:
+def check_prefix(prefix: Float[ndarray, "tokens dim"], *, subject: str) -> None:
     """Refuse a matrix that cannot be a prefix, whether it was read, trained or composed.
 
     Raises:
@@ -118,16 +124,16 @@ def check_prefix(prefix: Float[Tensor, "tokens dim"], *, subject: str) -> None:
             all zeros, holds NaN or an infinity, or has a row whose norm is over `MAX_ROW_NORM`.
     """
     got = None
-    if prefix.dim() != 2 or not prefix.is_floating_point():
-        got = f"a {prefix.dtype} tensor of shape {tuple(prefix.shape)}"
+    if prefix.ndim != 2 or not np.issubdtype(prefix.dtype, np.floating):
+        got = f"a {prefix.dtype} tensor of shape {prefix.shape}"
     elif not (1 <= prefix.shape[0] <= MAX_TOKENS and 1 <= prefix.shape[1] <= MAX_DIM):
         got = f"{prefix.shape[0]} x {prefix.shape[1]}"
-    elif not bool(torch.isfinite(prefix).all()):
-        got = f"{int((~torch.isfinite(prefix)).sum())} values that are NaN or infinite"
-    elif not bool(prefix.any()):
+    elif not np.isfinite(prefix).all():
+        got = f"{int((~np.isfinite(prefix)).sum())} values that are NaN or infinite"
+    elif not prefix.any():
         got = "nothing but zeros"
     else:
-        largest = float(prefix.detach().double().norm(dim=1).max())
+        largest = float(np.linalg.norm(prefix.astype(np.float64), axis=1).max())
         got = f"a row of norm {largest:.3g}" if largest > MAX_ROW_NORM else None
     if got is not None:
         raise Rejected(

@@ -17,7 +17,8 @@ PACKAGE = ROOT / "compose"
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"records", "digest", "durable", "progress", "conf_path", "device", "validated"}),
-    frozenset({"parse", "prefix_bytes", "assets", "base_spec", "model_server"}),
+    frozenset({"parse", "plain_file", "prefix_bytes", "assets", "base_spec", "model_server"}),
+    frozenset({"patch_files"}),
     frozenset({"artifact", "fingerprint"}),
     frozenset({"base", "algebra", "strategies"}),
     frozenset({"engine"}),
@@ -35,6 +36,9 @@ LIGHT = (
     "compose.errors",
     "compose.records",
     "compose.parse",
+    "compose.plain_file",
+    "compose.prefix_bytes",
+    "compose.patch_files",
     "compose.digest",
     "compose.durable",
     "compose.progress",
@@ -46,6 +50,7 @@ LIGHT = (
     "compose.report",
     "compose.trust",
     "compose.trust.claims",
+    "compose.trust.ranges",
     "compose.settings",
     "compose.cli",
 )
