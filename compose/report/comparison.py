@@ -218,7 +218,7 @@ def _with(main: str, sub: str) -> str:
 def compact(comparison: Comparison) -> dict[str, Any]:
     """Return what is worth committing: every variant's numbers with intervals, and where they come from."""
     came = comparison.summary.provenance
-    values = {
+    values: dict[str, Any] = {
         "setting": comparison.setting,
         "versus": comparison.versus,
         "experiment": comparison.summary.experiment,
@@ -232,7 +232,7 @@ def compact(comparison: Comparison) -> dict[str, Any]:
         "machines": came.machines,
         "versions": came.versions,
     }
-    return rounded(values)
+    return {name: rounded(value) for name, value in values.items()}
 
 
 def _refused(subject: str, expected: str, got: str, fix: str) -> Rejected:
