@@ -24,7 +24,8 @@ def sweep(make_small: Small) -> Callable[..., RunResults]:
 
     def make(beta: float, safety: tuple[float, ...], seed: int = 0, **others: Any) -> RunResults:
         run = make_small({"base": (0.0, 0.0, 0.0, 0.0), "special": safety}, seed=seed, arms={"special": ("special",)})
-        return replace(run, settings={"seed": seed, "tokens": 4, "trainer": {"beta": beta, "steps": 3}} | others)
+        settings: dict[str, Any] = {"seed": seed, "tokens": 4, "trainer": {"beta": beta, "steps": 3}}
+        return replace(run, settings=settings | others)
 
     return make
 
