@@ -61,6 +61,7 @@ CODES: dict[str, str] = {
     "version-invalid": "a version that is not MAJOR.MINOR.PATCH, or a range of versions spelled otherwise",
     "manifest-invalid": "a manifest that is missing, malformed or breaks its own rules",
     "lock-invalid": "a lock that is missing, malformed, edited or contradicts itself",
+    "evidence-invalid": "evidence that is malformed, or contradicts its own description",
     "lock-stale": "a lock that its manifest does not admit, where changing it was forbidden",
     "resolve-impossible": "no versions in the store fulfil a manifest together",
     "resolve-too-hard": "whether versions fulfil a manifest together took too long to find out",

@@ -6,7 +6,7 @@ independent of each other. All bounds lie in [0, 1].
 
 from __future__ import annotations
 
-from scipy.stats import beta, norm
+from scipy.special import betaincinv, ndtri  # scipy.stats takes four times as long to import
 
 LEVEL = 0.95
 
@@ -22,7 +22,7 @@ def wilson(share: float, n: int, level: float = LEVEL) -> tuple[float, float]:
         ValueError: `n` is below 1, the share outside [0, 1], or the level outside (0, 1).
     """
     _refuse_nonsense(share * n, n, level)
-    z = float(norm.ppf((1 + level) / 2))
+    z = float(ndtri((1 + level) / 2))
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * float((share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5)
     return max(0.0, centre - half), min(1.0, centre + half)
@@ -48,7 +48,7 @@ def upper_bound(successes: int, trials: int, level: float = LEVEL) -> float:
         ValueError: See `wilson`.
     """
     _refuse_nonsense(successes, trials, level)
-    return 1.0 if successes == trials else float(beta.ppf(level, successes + 1, trials - successes))
+    return 1.0 if successes == trials else float(betaincinv(successes + 1, trials - successes, level))
 
 
 def lower_bound(successes: int, trials: int, level: float = LEVEL) -> float:
@@ -58,7 +58,7 @@ def lower_bound(successes: int, trials: int, level: float = LEVEL) -> float:
         ValueError: See `wilson`.
     """
     _refuse_nonsense(successes, trials, level)
-    return 0.0 if successes == 0 else float(beta.ppf(1 - level, successes, trials - successes + 1))
+    return 0.0 if successes == 0 else float(betaincinv(successes, trials - successes + 1, 1 - level))
 
 
 def _refuse_nonsense(successes: float, trials: int, level: float) -> None:

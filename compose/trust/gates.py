@@ -1,0 +1,203 @@
+"""Gates: whether what was measured proves what a composition promises. Denied unless proven.
+
+A gate passes when its one-sided bound clears the limit, and fails when the opposite bound shows that the limit is
+violated; everything between is undecided, and how many more prompts would decide it is said. What is compared with the
+base or with a member's own patch is compared prompt by prompt. A prompt without a verdict counts against the
+composition: as the worst value there is, and as the best of what it is compared with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from compose.trust.bounds import Bound, Mean, Rate, Ratio
+from compose.trust.bounds import Claim as Quantity
+from compose.trust.claims import GateClaim, LockedPatch
+from compose.trust.evidence import Measured, Passages, Series, SuitePart, gate_name
+
+PERPLEXITY = "utility/perplexity_ratio"
+ONE_A_PROMPT = ("toxicity/toxic_rate_per_prompt",)
+"""Metrics that are a yes or a no for each prompt, however many completions it has."""
+Verdict = Literal["passed", "failed", "undecided", "too-few", "unmeasured"]
+Column = Sequence[float | None]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What became of one gate on one series of numbers.
+
+    Attributes:
+        gate: The gate.
+        subject: Its name, and the part or the member that this is about.
+        verdict: Whether it is proven.
+        limit: What the bound had to clear.
+        bound: What is known; None when nothing was measured.
+        prompts: How many prompts (passages) have a number of the composition.
+        units: What one unit of the bound is: "prompts", "groups" or "passages".
+        more: How many more units like those seen would decide it; None when no number that is worth saying would.
+        missing: Prompts without a verdict, counted as the worst.
+    """
+
+    gate: GateClaim
+    subject: str
+    verdict: Verdict
+    limit: float
+    bound: Bound | None = None
+    prompts: int = 0
+    units: str = "prompts"
+    more: int | None = None
+    missing: int = 0
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """What one gate asks of one quantity."""
+
+    subject: str
+    quantity: Quantity
+    limit: float
+    prompts: int
+    units: str
+    missing: int = 0
+    hopeful: Quantity | None = None
+    """The quantity if every prompt without a verdict spoke for the composition; None when there are none."""
+
+
+def decide(gate: GateClaim, measured: Measured, patches: Sequence[LockedPatch]) -> list[Decision]:
+    """Return what becomes of a gate: one decision for every part that has its metric and everyone it compares with.
+
+    A gate is passed when all of its decisions are; it always has at least one.
+
+    Args:
+        gate: The gate.
+        measured: The numbers.
+        patches: The members of the composition.
+
+    Raises:
+        ValueError: Numbers that contradict their own description; the records of `evidence` refuse them before.
+    """
+    against = _references(gate, patches)
+    if gate.metric == PERPLEXITY:
+        found = list(_of_passages(gate, measured.passages, against)) if measured.passages is not None else []
+    else:
+        fixed = measured.stopping == "fixed"
+        found = [
+            comparison
+            for series in measured.series
+            if series.metric == gate.metric
+            for comparison in _of_series(gate, series, measured.suites[series.suite].parts[series.part], against, fixed)
+        ]
+    if not found:
+        return [Decision(gate, gate_name(gate), "unmeasured", gate.limit or gate.margin or 0.0)]
+    return [_decided(gate, comparison) for comparison in found]
+
+
+def _references(gate: GateClaim, patches: Sequence[LockedPatch]) -> tuple[str, ...]:
+    """Return the members that a gate compares with: those made for its risk, or all where none was."""
+    if gate.regression != "specialist":
+        return ()
+    risk = gate.metric.partition("/")[0]
+    return tuple(patch.name for patch in patches if risk in patch.risks) or tuple(patch.name for patch in patches)
+
+
+def _of_series(
+    gate: GateClaim, series: Series, part: SuitePart, members: Sequence[str], fixed: bool
+) -> Iterator[_Comparison]:
+    """Yield what a gate asks of a series."""
+    place, units = f"{gate_name(gate)} on {series.suite}/{series.part}", "groups" if series.groups else "prompts"
+    bad, best = (1.0, 0.0) if gate.direction == "max" else (0.0, 1.0)
+    if gate.limit is not None:
+        counted = fixed and not series.groups and (series.metric in ONE_A_PROMPT or part.samples == 1)
+        missing = series.composition.count(None)
+        worst, hopeful = (_absolute(series, instead, counted=counted, fixed=fixed) for instead in (bad, best))
+        yield _Comparison(
+            place, worst, gate.limit, len(series.prompts) - missing, units, missing, hopeful if missing else None
+        )
+        return
+    limit = (gate.margin or 0.0) * (1 if gate.direction == "max" else -1)
+    columns = {name: series.members[name] for name in members} or {"base": series.base}
+    for name, column in columns.items():
+        known = sum(None not in pair for pair in zip(series.composition, column, strict=True))
+        missing = len(column) - known
+        worst, hopeful = _paired(series, column, bad, best, fixed), _paired(series, column, best, bad, fixed)
+        yield _Comparison(f"{place}, beside {name}", worst, limit, known, units, missing, hopeful if missing else None)
+
+
+def _absolute(series: Series, instead: float, *, counted: bool, fixed: bool) -> Quantity:
+    """Return the composition's own value, with a number instead of each missing one."""
+    values = _per_unit(series, _filled(series.composition, instead), fixed)
+    return Rate(_whole(values), len(values)) if counted else Mean(values)
+
+
+def _paired(series: Series, column: Column, mine: float, theirs: float, fixed: bool) -> Quantity:
+    """Return the mean difference to a column, with a number instead of each missing one on either side."""
+    pairs = zip(_filled(series.composition, mine), _filled(column, theirs), strict=True)
+    return Mean(_per_unit(series, [a - b for a, b in pairs], fixed), -1.0, 1.0)
+
+
+def _of_passages(gate: GateClaim, passages: Passages, members: Sequence[str]) -> Iterator[_Comparison]:
+    """Yield what a gate asks of perplexities: the composition's over the base's, or over each member's.
+
+    A margin of 0.05 admits a perplexity 5% above that of whoever it is compared with.
+    """
+    limit = gate.limit if gate.limit is not None else 1 + (gate.margin or 0.0)
+    columns = {name: passages.members[name] for name in members} or {"base": passages.base}
+    for name, column in columns.items():
+        extras = [mine - theirs for mine, theirs in zip(passages.composition, column, strict=True)]
+        yield _Comparison(
+            f"{gate_name(gate)}, beside {name}", Ratio(extras, passages.tokens), limit, len(extras), "passages"
+        )
+
+
+def _decided(gate: GateClaim, asked: _Comparison) -> Decision:
+    """Return what the bounds of a quantity say about its limit."""
+    bound = asked.quantity.bound(gate.confidence)
+    if asked.hopeful is not None:  # what is missing must not prove a violation either
+        other = asked.hopeful.bound(gate.confidence)
+        bound = replace(bound, lower=min(bound.lower, other.lower), upper=max(bound.upper, other.upper))
+    if gate.direction == "max":
+        good, passed, failed = bound.estimate <= asked.limit, bound.upper <= asked.limit, bound.lower > asked.limit
+    else:
+        good, passed, failed = bound.estimate >= asked.limit, bound.lower >= asked.limit, bound.upper < asked.limit
+    verdict: Verdict = "failed" if failed else "passed" if passed else "undecided"
+    more = None
+    if verdict != "failed" and asked.prompts < gate.min_samples:
+        verdict, more = "too-few", gate.min_samples - asked.prompts
+    elif verdict == "undecided":
+        side: Literal["below", "above"] = "below" if good == (gate.direction == "max") else "above"
+        wanted = asked.quantity.units_to_settle(asked.limit, gate.confidence, side)
+        more = None if wanted is None else max(1, wanted - bound.units)
+    return Decision(gate, asked.subject, verdict, asked.limit, bound, asked.prompts, asked.units, more, asked.missing)
+
+
+def _filled(column: Column, instead: float) -> list[float]:
+    """Return a column with another value where there was no verdict."""
+    return [instead if value is None else value for value in column]
+
+
+def _per_unit(series: Series, values: Sequence[float], fixed: bool) -> list[float]:
+    """Return one number a unit: a prompt's, or the mean over the prompts of a group.
+
+    Numbers of a fixed set come in the order of the units' digests, which nobody can arrange; where measuring may have
+    stopped early, in the order that they were measured in, as bounds that hold at any time require.
+    """
+    table: dict[str, list[float]] = {}
+    for unit, value in zip(series.groups or series.prompts, values, strict=True):
+        table.setdefault(unit, []).append(value)
+    order = sorted(table, key=lambda unit: hashlib.sha256(unit.encode()).digest()) if fixed else list(table)
+    return [math.fsum(table[unit]) / len(table[unit]) for unit in order]
+
+
+def _whole(values: Sequence[float]) -> int:
+    """Return how many values are 1.
+
+    Raises:
+        ValueError: One is neither 0 nor 1, where the design allows nothing else.
+    """
+    if stray := [value for value in values if value not in (0.0, 1.0)]:
+        raise ValueError(f"expected a 0 or a 1 for every prompt, got {stray[0]}")
+    return int(sum(values))
