@@ -33,8 +33,13 @@ STALE_AFTER_S = 24 * 3600.0
 """Where the owner cannot be asked (another host on a shared disk), a temporary this old has been given up."""
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, *, private: bool = False) -> None:
     """Write `data` to `path`, so that a reader sees the old file or the new one and nothing between.
+
+    Args:
+        path: The file.
+        data: All of its bytes.
+        private: Whether its owner alone may read it, at every moment of the writing too.
 
     Raises:
         Rejected: `disk-full` or `read-only`, when the disk refuses.
@@ -48,7 +53,8 @@ def write_bytes(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.chmod(0o666 & ~_umask())  # mkstemp makes 0600
+            if not private:
+                temporary.chmod(0o666 & ~_umask())  # mkstemp makes 0600
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)  # it is gone when it was renamed

@@ -68,6 +68,18 @@ CODES: dict[str, str] = {
     "store-missing": "a patch that is not in the store",
     "store-damaged": "something in the store is not what its name says, or is of another layout",
     "store-conflict": "another patch is in the store under this name and version",
+    "key-missing": "there is no key of that name, or its private half is not at hand",
+    "key-permissions": "a private key that others than its owner may read",
+    "key-passphrase": "a private key that does not open with the passphrase given, or with none",
+    "key-unknown": "a signature by a key that is not in the keyring",
+    "key-role": "a signature by a key of another role",
+    "key-expired": "a key outside of the time that it is valid for",
+    "key-revoked": "a key that was revoked: nothing that it signed counts",
+    "keyring-invalid": "a keyring that is missing, malformed or contradicts itself",
+    "seal-invalid": "a signed file that is malformed, or not the one spelling of what it says",
+    "seal-type": "a signed file of another kind than the one asked for",
+    "seal-forged": "a signature that does not belong to these bytes",
+    "seal-threshold": "fewer different keys have signed than are asked for",
     "machine-refused": "a file, folder or connection that the operating system would not open",
 }
 

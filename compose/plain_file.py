@@ -8,8 +8,12 @@ from pathlib import Path
 
 from compose.errors import Rejected
 
+RIGHTS_OF_OTHERS = 0o077
 
-def read_bytes(name: str | Path, *, max_bytes: int, code: str, subject: str, folder: int | None = None) -> bytes | None:
+
+def read_bytes(
+    name: str | Path, *, max_bytes: int, code: str, subject: str, folder: int | None = None, private: bool = False
+) -> bytes | None:
     """Return the bytes of a plain file, or None when there is none of that name.
 
     Args:
@@ -18,9 +22,11 @@ def read_bytes(name: str | Path, *, max_bytes: int, code: str, subject: str, fol
         code: Code of the error.
         subject: What the file is called in the error.
         folder: Handle of an open folder.
+        private: Whether nobody but its owner may have any right on it.
 
     Raises:
-        Rejected: `code`, for anything but a plain file of sane size that nobody is writing to.
+        Rejected: `code`, for anything but a plain file of sane size that nobody is writing to; `key-permissions` for a
+            private one on which group or others have a right.
     """
     try:
         # NOFOLLOW refuses a link, NONBLOCK keeps a FIFO from blocking us for ever.
@@ -33,6 +39,8 @@ def read_bytes(name: str | Path, *, max_bytes: int, code: str, subject: str, fol
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise unreadable(subject, "something that is no plain file", code=code)
+        if private and status.st_mode & RIGHTS_OF_OTHERS:
+            raise _too_open(subject, status.st_mode)
         if status.st_size > max_bytes:
             raise unreadable(subject, f"{status.st_size} bytes, more than {max_bytes}", code=code)
         with os.fdopen(handle, "rb", closefd=False) as file:
@@ -55,4 +63,15 @@ def unreadable(subject: str, got: str, *, code: str) -> Rejected:
         expected="a plain file of the usual size that nobody is writing to",
         got=got,
         fix="see that you may read it; if it is a link, as in download caches, copy it with cp -rL",
+    )
+
+
+def _too_open(subject: str, mode: int) -> Rejected:
+    """Return the error about a private key that others may use."""
+    return Rejected(
+        "key-permissions",
+        subject=subject,
+        expected="a file that its owner alone may read: mode 0600",
+        got=f"mode {stat.S_IMODE(mode):04o}",
+        fix="take it for known to others: revoke the key and make a new one; or, if nobody else was here, chmod 600",
     )

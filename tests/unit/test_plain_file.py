@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from compose import durable
 from compose.errors import Rejected
 from compose.plain_file import read_bytes
 
@@ -44,3 +45,16 @@ def test_a_name_is_looked_up_in_the_open_folder(tmp_path: Path) -> None:
     finally:
         os.close(handle)
     moved.rename(tmp_path)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o610, 0o602])
+def test_a_private_file_that_others_may_touch_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "secret"
+    durable.write_bytes(path, b"1234", private=True)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert read_bytes(path, max_bytes=4, code="artifact-file", subject="it", private=True) == b"1234"
+
+    path.chmod(mode)
+    with pytest.raises(Rejected, match=f"mode {mode:04o}") as refused:
+        read_bytes(path, max_bytes=4, code="artifact-file", subject="it", private=True)
+    assert refused.value.code == "key-permissions"
