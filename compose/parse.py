@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -27,6 +27,7 @@ MAX_FINDINGS = 8
 MAX_SHOWN_CHARACTERS = 60
 
 Record = TypeVar("Record", bound=Claim)
+Place = Callable[[Sequence[str | int]], str]
 
 
 def strict_json(data: bytes, *, subject: str, code: str, max_bytes: int) -> dict[str, Any]:
@@ -76,8 +77,17 @@ def make_record(model: type[Record], fields: Mapping[str, object], *, subject: s
         raise _refused(model, error, subject=subject, code=code) from error
 
 
-def read_record(model: type[Record], fields: Mapping[str, Any], *, subject: str, code: str) -> Record:
+def read_record(
+    model: type[Record], fields: Mapping[str, Any], *, subject: str, code: str, place: Place = lambda keys: ""
+) -> Record:
     """Return the record that `fields`, an object from `strict_json`, describe: JSON's lists are its tuples.
+
+    Args:
+        model: Class of the record.
+        fields: Its fields.
+        subject: What they came from, for the error.
+        code: Code of the error.
+        place: Where a value stands in the text that people see, for instance "line 3, column 1: ".
 
     Raises:
         Rejected: `code`, as `make_record`.
@@ -86,7 +96,7 @@ def read_record(model: type[Record], fields: Mapping[str, Any], *, subject: str,
         # What Python's parser understood is what pydantic gets: two parsers cannot disagree about one text.
         return model.model_validate_json(digest.canonical_json(fields))
     except ValidationError as error:
-        raise _refused(model, error, subject=subject, code=code) from error
+        raise _refused(model, error, subject=subject, code=code, place=place) from error
 
 
 def read_card(data: bytes, *, subject: str = "patch.json") -> PatchCard:
@@ -174,19 +184,30 @@ def _bounded(text: str) -> int:
     return int(text)
 
 
-def _refused(model: type[Claim], error: ValidationError, *, subject: str, code: str) -> Rejected:
+def _refused(
+    model: type[Claim], error: ValidationError, *, subject: str, code: str, place: Place = lambda keys: ""
+) -> Rejected:
     """Return pydantic's findings as one error that names the nearest valid key for each unknown one."""
     details = error.errors(include_url=False, include_context=False)
+    faulty = [detail["loc"] for detail in details]
+    # pydantic leaves a wrong item out and then counts the rest: a list "too short" for no fault of its own.
+    details = [
+        detail
+        for detail in details
+        if detail["type"] != "too_short"
+        or not any(len(loc) > len(detail["loc"]) and loc[: len(detail["loc"])] == detail["loc"] for loc in faulty)
+    ]
     findings = []
     for detail in details[:MAX_FINDINGS]:
+        line = place(detail["loc"])
         where = ".".join(str(part) for part in detail["loc"]) or "the record"
         if detail["type"] == "extra_forbidden":
-            findings.append(_unknown_key(where, str(detail["loc"][-1]), sorted(set(_field_names(model)))))
+            findings.append(line + _unknown_key(where, str(detail["loc"][-1]), sorted(set(_field_names(model)))))
         elif detail["type"] == "missing":
-            findings.append(f"{_shown(where)} is missing")
+            findings.append(f"{line}{_shown(where)} is missing")
         else:
             got = f" (got {_shown(detail['input'])})" if detail["loc"] else ""
-            findings.append(f"{_shown(where)}: {detail['msg'].removeprefix('Value error, ')}{got}")
+            findings.append(f"{line}{_shown(where)}: {detail['msg'].removeprefix('Value error, ')}{got}")
     if len(details) > MAX_FINDINGS:
         findings.append(f"and {len(details) - MAX_FINDINGS} more")
     return Rejected(

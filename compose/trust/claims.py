@@ -62,7 +62,8 @@ def _known_metric(value: str) -> str:
 
 
 Metric = Annotated[str, AfterValidator(_known_metric)]
-ParamValue = int | Finite | Digest | Annotated[tuple[Finite, ...], Field(min_length=1, max_length=MAX_PATCHES)]
+WholeNumber = Annotated[int, Field(gt=-(2**53), lt=2**53)]
+ParamValue = WholeNumber | Finite | Digest | Annotated[tuple[Finite, ...], Field(min_length=1, max_length=MAX_PATCHES)]
 Params = Annotated[Mapping[Name, ParamValue], Field(max_length=16)]
 Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 
