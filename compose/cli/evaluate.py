@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder = evaluate(spec, model, arguments.patch, arguments.runs, pairs=arguments.pairs, device=arguments.device)
     record = read_record(folder)
     print(printable(evaluation.terminal(record)))
-    print(f"\nrecord: {folder}")
+    print(f"\nreport: {evaluation.write_page(record, folder)}\nrecord: {folder}")
     return 0
 
 

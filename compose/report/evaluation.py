@@ -1,11 +1,17 @@
-"""An evaluation for people: the table on a terminal."""
+"""An evaluation for people: the table on a terminal, and a page that opens from disk."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compose import durable
+from compose.evaluate.results import BASE
 from compose.report import words
+from compose.report.forest import Difference, forest
+from compose.report.html import render
+from compose.report.tables import Block, Cell, Column, Line, Table
 
 if TYPE_CHECKING:  # its import takes torch with it
     from compose.evaluate.suites.numbers import Number
@@ -19,6 +25,8 @@ SHOWN_WITHOUT_JUDGE = (
 )
 """What no judge had to say and the terminal still shows; the files hold everything."""
 GUTTER = "  "
+PAGE = "evaluation.html"
+TEMPLATE = "evaluation.html.j2"
 
 
 def terminal(record: EvaluationRecord) -> str:
@@ -74,3 +82,84 @@ def _row(number: Number) -> tuple[str, ...]:
         "" if number.p is None else f"{number.p:.2g}",
         str(number.n),
     )
+
+
+def write_page(record: EvaluationRecord, folder: Path) -> Path:
+    """Return the path of the page of an evaluation, which lies beside its record.
+
+    Raises:
+        Rejected: `disk-full` or `read-only`.
+    """
+    shown = list(_differences(record))
+    differences = tuple(forest(shown, name=f"differences{n}", narrow=bool(n)) for n in (0, 1)) if shown else ()
+    html = render(
+        TEMPLATE,
+        record=record,
+        folder=folder,
+        sentences=list(_sentences(record)),
+        differences=differences,
+        numbers=_table(record),
+        counts=_counts(record),
+    )
+    durable.write_text(folder / PAGE, html)
+    return folder / PAGE
+
+
+def _headlines(record: EvaluationRecord) -> Iterator[Number]:
+    """Yield the numbers of patches that have a difference to the base, over all prompts of a part."""
+    yield from (n for n in record.numbers if n.difference is not None and not n.group)
+
+
+def _differences(record: EvaluationRecord) -> Iterator[Difference]:
+    """Yield what the picture shows."""
+    titles = {part.name: part.title for part in record.parts}
+    for n in _headlines(record):
+        if n.difference is not None and n.difference_low is not None and n.difference_high is not None:
+            label = f"{n.composition}: {titles.get(n.part, n.part)}, {n.judge}"
+            yield Difference(label, n.difference, n.difference_low, n.difference_high)
+
+
+def _sentences(record: EvaluationRecord) -> Iterator[str]:
+    """Yield what every patch did to every part, by the part's own judge."""
+    first = {part.name: part.judge for part in record.parts}
+    titles = {part.name: part.title for part in record.parts}
+    before = {(n.part, n.metric, n.judge): n.value for n in record.numbers if n.composition == BASE and not n.group}
+    for n in _headlines(record):
+        if n.judge == first.get(n.part):
+            was = words.number(before.get((n.part, n.metric, n.judge)))
+            change = f"{words.number(n.difference)}, {words.between(n.difference_low, n.difference_high)}"
+            yield (
+                f"{n.composition} on {titles[n.part]}: {words.metric(n.metric)} {was} {words.ARROW} "
+                f"{words.number(n.value)} (difference {change})."
+            )
+
+
+def _table(record: EvaluationRecord) -> Table:
+    """Return every number that is shown, a block for each metric and judge."""
+    blocks: dict[str, list[Line]] = {}
+    for n in _shown(record):
+        cells = (
+            Cell(words.number(n.value), words.between(n.low, n.high)),
+            _cell(n.corrected, n.corrected_low, n.corrected_high),
+            _cell(n.difference, n.difference_low, n.difference_high),
+            Cell("" if n.p is None else f"{n.p:.2g}"),
+            Cell(str(n.n)),
+        )
+        blocks.setdefault(_block(n), []).append(Line(n.composition, "", cells))
+    columns = tuple(Column(name) for name in ("value", "corrected", "against base", "p", "n"))
+    return Table(columns, tuple(Block(title, tuple(lines)) for title, lines in blocks.items()))
+
+
+def _cell(value: float | None, low: float | None, high: float | None) -> Cell:
+    return Cell("" if value is None else words.number(value), words.between(low, high))
+
+
+def _counts(record: EvaluationRecord) -> Table:
+    """Return what became of all completions."""
+    heads = ("completions", "empty", "unjudged", "second_unjudged", "prompts_without_verdict")
+    blocks: dict[str, list[Line]] = {}
+    for one in record.counts:
+        cells = tuple(Cell(str(getattr(one, head))) for head in heads)
+        blocks.setdefault(one.part, []).append(Line(one.composition, "", cells))
+    columns = tuple(Column(head.replace("_", " ")) for head in heads)
+    return Table(columns, tuple(Block(title, tuple(lines)) for title, lines in blocks.items()))

@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import BaseLoader, Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from compose.report import palette, tables, words
@@ -30,15 +30,8 @@ def page(
     summary: Summary, pictures: Pictures, examples: dict[str, tuple[Example, ...]], folders: Sequence[Path]
 ) -> str:
     """Return the report as one HTML document."""
-    environment = Environment(
-        loader=BaseLoader(), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(
-        number=words.number, percent=words.percent, metric=words.metric, strategy=words.strategy,
-        duration=words.duration, pretty=_pretty, legend=_legend,
-    )  # fmt: skip
-    template = environment.from_string(_source(TEMPLATE))
-    return template.render(
+    return render(
+        TEMPLATE,
         summary=summary,
         verdict=verdict(summary),
         models=tables.models(summary, best_orders=pictures.by_strategy),
@@ -47,14 +40,25 @@ def page(
         forgetting=tables.forgetting(summary),
         pictures=pictures,
         examples=examples,
-        style=Markup(_source(STYLESHEET)),
-        colours=_colours(),
         reproduce=_reproduce(summary, folders),
     )
 
 
-def _source(name: str) -> str:
-    return (files("compose.report") / name).read_text(encoding="utf-8")
+def render(template: str, **values: Any) -> str:
+    """Return a template of this package filled in, every text escaped, with the report's style and colours."""
+    environment = Environment(
+        loader=PackageLoader("compose.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=words.number, percent=words.percent, metric=words.metric, strategy=words.strategy,
+        duration=words.duration, pretty=_pretty, legend=_legend,
+    )  # fmt: skip
+    style = (files("compose.report") / STYLESHEET).read_text(encoding="utf-8")
+    return environment.get_template(template).render(style=Markup(style), colours=_colours(), **values)
 
 
 def _colours() -> Markup:

@@ -16,6 +16,7 @@ from compose.evaluate.risks import load_risk
 from compose.evaluate.suites.record import read_record
 from compose.evaluate.suites.rows import CompletionRow, from_lines
 from compose.parse import revise
+from compose.report.words import number
 from compose.settings import suite
 from compose.training.filters import FilterTable
 from compose.training.pairs import Pair, PairSet
@@ -62,6 +63,22 @@ def test_the_same_command_shows_the_finished_record_again(
     assert main(command) == 0
     second = capsys.readouterr()
     assert (second.out, second.err) == (first.out, "")
+
+
+def test_the_page_beside_the_record_holds_its_numbers_and_asks_nothing_of_the_network(
+    patch_folder: PatchFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(patch_folder("tox"), tmp_path / "runs", *QUICK)) == 0
+    folder = printed_folder(capsys.readouterr().out)
+    (headline,) = (n for n in read_record(folder).numbers if n.difference is not None and not n.group)
+    page = (folder / "evaluation.html").read_text(encoding="utf-8")
+
+    assert page.startswith("<!doctype html>")
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+    assert number(headline.difference) in page
+    assert f"compose evaluate --recheck {folder}" in page
+    assert page.count("<svg") == 2  # wide and narrow
 
 
 def test_another_patch_is_measured_without_measuring_the_base_again(
