@@ -80,6 +80,17 @@ CODES: dict[str, str] = {
     "seal-type": "a signed file of another kind than the one asked for",
     "seal-forged": "a signature that does not belong to these bytes",
     "seal-threshold": "fewer different keys have signed than are asked for",
+    "channel-keys": "a release channel that no key of the keyring vouches for, or that a key may not write to",
+    "channel-expired": "a release channel that its maintainers have not signed for too long, or that is held back",
+    "channel-rollback": "a release channel that is older than it was when it was last read",
+    "channel-forged": "a release channel whose signatures are not those of its releasers",
+    "channel-mixed": "files of a release channel that do not belong together",
+    "channel-invalid": "a release channel that is malformed",
+    "channel-unreachable": "a release channel, or a file of it, that could not be fetched",
+    "release-invalid": "a release or a history of releases that is malformed or cannot have happened",
+    "release-order": "a release, rollback or yank that cannot follow what a channel has had",
+    "release-missing": "a release that a channel does not hold",
+    "release-withdrawn": "a release that was yanked and must not be used",
     "machine-refused": "a file, folder or connection that the operating system would not open",
 }
 

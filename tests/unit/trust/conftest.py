@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,7 @@ from compose.artifact import Patch
 from compose.trust.keyring import ROLES, Role
 from compose.trust.keys import load_signer, new_key
 from compose.trust.store import Store, Stored
-
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+from tests.unit.trust.shop import NOON, Shop, open_shop
 
 SignerOf = Callable[[Role], CryptoSigner]
 Put = Callable[..., Stored]
@@ -58,3 +57,9 @@ def put(store: Store, make_patch: Callable[..., Patch], tmp_path: Path) -> Put:
         return store.put(artifact.save(patch, tmp_path / f"patch-{number}"))
 
     return put
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    """A maintainer with an empty channel."""
+    return open_shop(tmp_path)
