@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
+from numpy import ndarray
 from torch import Tensor
 
 from compose import patch_files
@@ -57,6 +58,18 @@ class Patch:
         object.__setattr__(self, "prefix", own)
         patch_files.check_fits(own.numpy(), self.card)
 
+    @property
+    def values(self) -> Float32[ndarray, "tokens dim"]:
+        """The prefix as an array that nobody can write to."""
+        values = self.prefix.numpy()
+        values.setflags(write=False)
+        return values
+
+    @classmethod
+    def of(cls, values: Float32[ndarray, "tokens dim"], card: PatchCard) -> Self:
+        """Return the patch of a matrix and its card."""
+        return cls(torch.tensor(values), card)
+
 
 def prefix_digest(prefix: Float[Tensor, "tokens dim"]) -> str:
     """Return the digest of a prefix: of its shape and its float32 values, whatever file they came in."""
@@ -65,9 +78,7 @@ def prefix_digest(prefix: Float[Tensor, "tokens dim"]) -> str:
 
 def new_card(prefix: Float[Tensor, "tokens dim"], draft: CardDraft) -> PatchCard:
     """Return the card of `prefix` that says what `draft` says."""
-    fields = {name: getattr(draft, name) for name in CardDraft.model_fields}
-    fields |= {"tokens": prefix.shape[0], "dim": prefix.shape[1], "prefix": prefix_digest(prefix)}
-    return make_record(PatchCard, fields, subject=f"card of {draft.name}", code="card-invalid")
+    return patch_files.new_card(prefix.detach().to("cpu", torch.float32).numpy(), draft)
 
 
 def new_patch(prefix: Float[Tensor, "tokens dim"], draft: CardDraft) -> Patch:

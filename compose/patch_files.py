@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from jaxtyping import Float32
@@ -17,9 +18,9 @@ from numpy import ndarray
 
 from compose import digest, plain_file
 from compose.errors import Rejected
-from compose.parse import MAX_CARD_BYTES, card_bytes, read_card, strict_json
-from compose.prefix_bytes import ELSEWHERE, MAX_FILE_BYTES, OURS, read_prefix, write_prefix
-from compose.records import MAX_DIM, MAX_TOKENS, PatchCard
+from compose.parse import MAX_CARD_BYTES, card_bytes, make_record, read_card, strict_json
+from compose.prefix_bytes import ELSEWHERE, MAX_FILE_BYTES, OURS, check_prefix, read_prefix, write_prefix
+from compose.records import MAX_DIM, MAX_TOKENS, CardDraft, PatchCard
 
 CONFIG_FILE = "adapter_config.json"
 TENSOR_FILE = "adapter_model.safetensors"
@@ -27,6 +28,51 @@ CARD_FILE = "patch.json"
 MAX_BYTES = {CONFIG_FILE: 64 * 1024, TENSOR_FILE: MAX_FILE_BYTES, CARD_FILE: MAX_CARD_BYTES}
 PEFT_LAYOUT = "0.21.2"
 """The PEFT release whose adapter_config.json we write."""
+
+
+class AnyPatch(Protocol):
+    """A matrix and its card, whichever library holds the matrix."""
+
+    @property
+    def values(self) -> Float32[ndarray, "tokens dim"]:
+        """The prefix."""
+
+    @property
+    def card(self) -> PatchCard:
+        """Its card."""
+
+    @classmethod
+    def of(cls, values: Float32[ndarray, "tokens dim"], card: PatchCard) -> Self:
+        """Return the patch of a matrix and its card."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlainPatch:
+    """A learned soft prefix with its card, without torch; the two always fit each other.
+
+    Args:
+        values: float32; the patch keeps its own copy, which nobody can write to.
+        card: Its card, naming this very matrix by digest.
+
+    Raises:
+        Rejected: `prefix-invalid` when the matrix cannot be a prefix; `artifact-mismatch` when it is not the
+            one that the card names.
+    """
+
+    values: Float32[ndarray, "tokens dim"]
+    card: PatchCard
+
+    def __post_init__(self) -> None:
+        check_prefix(self.values, subject=self.card.name)
+        own = np.array(self.values, dtype=np.float32, order="C")
+        own.setflags(write=False)
+        object.__setattr__(self, "values", own)
+        check_fits(own, self.card)
+
+    @classmethod
+    def of(cls, values: Float32[ndarray, "tokens dim"], card: PatchCard) -> Self:
+        """Return the patch of a matrix and its card."""
+        return cls(values, card)
 
 
 class Contents(NamedTuple):
@@ -47,6 +93,13 @@ def values_digest(values: Float32[ndarray, "tokens dim"]) -> str:
     """Return the digest of a prefix: of its shape and its float32 values, whatever file they came in."""
     head = f"compose-prefix float32 {values.shape[0]} {values.shape[1]}\n".encode()
     return digest.of_bytes(head + np.ascontiguousarray(values, dtype="<f4").tobytes())
+
+
+def new_card(values: Float32[ndarray, "tokens dim"], draft: CardDraft) -> PatchCard:
+    """Return the card of a matrix that says what `draft` says."""
+    fields = {name: getattr(draft, name) for name in CardDraft.model_fields}
+    fields |= {"tokens": values.shape[0], "dim": values.shape[1], "prefix": values_digest(values)}
+    return make_record(PatchCard, fields, subject=f"card of {draft.name}", code="card-invalid")
 
 
 def check_fits(values: Float32[ndarray, "tokens dim"], card: PatchCard) -> None:

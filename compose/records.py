@@ -242,6 +242,8 @@ class CardDraft(Claim):
             raise ValueError("a proven patch must carry the fingerprint of its base")
         if self.expression is not None and not self.parents:
             raise ValueError("a patch with an expression must name its parents")
+        if self.name in {relation.name for relation in (*self.requires, *self.conflicts, *self.breaks)}:
+            raise ValueError("a patch can neither require, conflict with nor break itself")
         return self
 
 

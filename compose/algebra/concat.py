@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 
-from compose.algebra.result import check_parts, composed, refuse
-from compose.artifact import Patch
+from compose.algebra.result import P, check_parts, composed, refuse
 from compose.records import MAX_TOKENS
 
 
-def concat(*patches: Patch) -> Patch:
+def concat(*patches: P) -> P:
     """Return [A; B; ...], whose last part stands nearest the prompt (Arif et al. 2025, arXiv 2511.08484).
 
     Args:
@@ -30,4 +29,4 @@ def concat(*patches: Patch) -> Patch:
             got=f"{tokens}",
             fix="compose fewer or shorter patches",
         )
-    return composed("concat", torch.cat([patch.prefix for patch in patches]), patches)
+    return composed("concat", np.concatenate([patch.values for patch in patches]), patches)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from compose.algebra.result import check_parts, composed, exact_sum, refuse
-from compose.artifact import Patch
+from compose.algebra.result import P, check_parts, composed, exact_sum, refuse
 
 WEIGHT_TOLERANCE = 1e-9
 
 
-def mean(patches: Sequence[Patch], weights: Sequence[float] | None = None) -> Patch:
+def mean(patches: Sequence[P], weights: Sequence[float] | None = None) -> P:
     """Return sum_i w_i P_i, in float64 and then rounded once; the order of the patches makes no difference.
 
     Patches that were trained from different inits rarely survive this (Arif et al. 2025, arXiv 2511.08484).

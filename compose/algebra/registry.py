@@ -12,19 +12,18 @@ from collections.abc import Callable, Sequence
 from compose.algebra.concat import concat
 from compose.algebra.expression import Call, Expression, Leaf, parse
 from compose.algebra.mean import mean
-from compose.algebra.result import Method, refuse
+from compose.algebra.result import Method, P, refuse
 from compose.algebra.slice import slice
 from compose.algebra.sum import sum
-from compose.artifact import Patch
 from compose.errors import Rejected
 
 
-def _concat(patches: Sequence[Patch]) -> Patch:
+def _concat(patches: Sequence[P]) -> P:
     """Return the concatenation of a sequence."""
     return concat(*patches)
 
 
-def _slice(patches: Sequence[Patch], start: int, stop: int) -> Patch:
+def _slice(patches: Sequence[P], start: int, stop: int) -> P:
     """Return the slice of a sequence of one patch."""
     if len(patches) != 1:
         refuse("slice", expected="one patch", got=f"{len(patches)}", fix="slice each patch by itself")
@@ -35,7 +34,7 @@ METHODS: dict[str, Method] = {"concat": _concat, "mean": mean, "sum": sum, "slic
 """Name -> method(patches, **params). The names stand in cards: none is ever given a new meaning."""
 
 
-def apply(method: str, patches: Sequence[Patch], **params: object) -> Patch:
+def apply(method: str, patches: Sequence[P], **params: object) -> P:
     """Return the patch that a method makes of `patches`.
 
     Raises:
@@ -52,10 +51,11 @@ def apply(method: str, patches: Sequence[Patch], **params: object) -> Patch:
     except TypeError as error:
         names = ", ".join(list(signature.parameters)[1:]) or "none"
         refuse(method, expected=f"the parameters {names}", got=str(error), fix="correct the parameters")
-    return METHODS[method](patches, **params)
+    result: P = METHODS[method](patches, **params)
+    return result
 
 
-def recompute(expression: str | Expression, resolve: Callable[[str], Patch]) -> Patch:
+def recompute(expression: str | Expression, resolve: Callable[[str], P]) -> P:
     """Return the patch that an expression describes, made anew from its leaves.
 
     Args:
@@ -72,14 +72,14 @@ def recompute(expression: str | Expression, resolve: Callable[[str], Patch]) -> 
     return _called(node, resolve)
 
 
-def _called(node: Call, resolve: Callable[[str], Patch]) -> Patch:
+def _called(node: Call, resolve: Callable[[str], P]) -> P:
     """Return the result of a call whose parts and leaf parameters are recomputed first."""
     parts = [recompute(part, resolve) for part in node.parts]
     params = {key: _resolved(value, resolve) if isinstance(value, Leaf) else value for key, value in node.params}
     return apply(node.method, parts, **params)
 
 
-def _resolved(leaf: Leaf, resolve: Callable[[str], Patch]) -> Patch:
+def _resolved(leaf: Leaf, resolve: Callable[[str], P]) -> P:
     """Return the patch of a leaf, its digest checked."""
     patch = resolve(leaf.digest)
     if patch.card.prefix != leaf.digest:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
-import torch
+import numpy as np
 from jaxtyping import Float
-from torch import Tensor
+from numpy import ndarray
 
 from compose.algebra.expression import MAX_DEPTH, Call, Expression, Leaf, Value, depth, parse
-from compose.artifact import Patch, new_patch, prefix_digest
 from compose.errors import Rejected
 from compose.parse import make_record
+from compose.patch_files import AnyPatch, new_card, values_digest
+from compose.prefix_bytes import check_prefix
 from compose.records import MAX_EXPRESSION_CHARACTERS, CardDraft, InitInfo
 
 MAX_NAME_CHARACTERS = 64
 
-Method = Callable[..., Patch]
+P = TypeVar("P", bound=AnyPatch)
+"""The kind of patch that goes in and comes out: with torch or without."""
+
+Method = Callable[..., Any]
 """A method as the registry knows it: called with a sequence of patches, and its parameters by name."""
 
 
@@ -30,7 +34,7 @@ def refuse(method: str, *, expected: str, got: str, fix: str) -> NoReturn:
     raise Rejected("composition-invalid", subject=f"{method} of patches", expected=expected, got=got, fix=fix)
 
 
-def check_parts(method: str, patches: Sequence[Patch], *, same_shape: bool = False) -> None:
+def check_parts(method: str, patches: Sequence[AnyPatch], *, same_shape: bool = False) -> None:
     """Refuse patches that were not made for one base, differ in width or, where that matters, in length.
 
     Raises:
@@ -58,21 +62,21 @@ def check_parts(method: str, patches: Sequence[Patch], *, same_shape: bool = Fal
             )
 
 
-def exact_sum(terms: Sequence[tuple[float, Patch]]) -> Float[Tensor, "tokens dim"]:
+def exact_sum(terms: Sequence[tuple[float, AnyPatch]]) -> Float[ndarray, "tokens dim"]:
     """Return the float64 sum of weight * prefix, the same to the last bit whatever order the terms come in.
 
     Terms of weight 0 are left out and the sum starts from its first term, so that -0.0 keeps its sign.
     Product and addition are separate operations: a fused one rounds differently from machine to machine.
     """
     ordered = sorted(terms, key=lambda term: (term[1].card.prefix, term[0]))
-    products = [patch.prefix.double() * weight for weight, patch in ordered if weight != 0.0]
+    products = [patch.values.astype(np.float64) * weight for weight, patch in ordered if weight != 0.0]
     total = products[0]
     for product in products[1:]:
         total = total + product
     return total
 
 
-def leaf_or_expression(patch: Patch) -> Expression:
+def leaf_or_expression(patch: AnyPatch) -> Expression:
     """Return how a patch was made if that can be recomputed, and else the patch itself as a leaf."""
     if patch.card.expression is not None:
         return parse(patch.card.expression)
@@ -81,17 +85,17 @@ def leaf_or_expression(patch: Patch) -> Expression:
 
 def composed(
     method: str,
-    prefix: Float[Tensor, "tokens dim"],
-    patches: Sequence[Patch],
+    values: Float[ndarray, "tokens dim"],
+    patches: Sequence[P],
     *,
     params: Sequence[tuple[str, Value]] = (),
     init: InitInfo | None = None,
-) -> Patch:
+) -> P:
     """Return the patch of a method's result: float32, with parents, expression, and all risks in order.
 
     Args:
         method: Name of the method in the registry.
-        prefix: Its result, float64.
+        values: Its result, float64.
         patches: What it was applied to, in order.
         params: Its parameters, as they stand in the expression.
         init: The start that the result still shares with its parts.
@@ -111,9 +115,10 @@ def composed(
             fix="compose fewer patches at once, or distil some of them into one first",
         )
     cards = [patch.card for patch in patches]
-    values = prefix.to(torch.float32)
-    fields = {
-        "name": _name(method, [card.name for card in cards], values),
+    with np.errstate(over="ignore"):  # an infinity is refused below
+        rounded = values.astype(np.float32)
+    fields: dict[str, Any] = {
+        "name": _name(method, [card.name for card in cards], rounded),
         "risks": tuple(dict.fromkeys(risk for card in cards for risk in card.risks)),
         "base": cards[0].base,
         "init": init,
@@ -122,10 +127,12 @@ def composed(
         "expression": text,
         "status": "proven" if all(card.status == "proven" for card in cards) else "unproven",
     }
-    return new_patch(values, make_record(CardDraft, fields, subject=f"{method} of patches", code="composition-invalid"))
+    check_prefix(rounded, subject=fields["name"])
+    draft = make_record(CardDraft, fields, subject=f"{method} of patches", code="composition-invalid")
+    return type(patches[0]).of(rounded, new_card(rounded, draft))
 
 
-def _name(method: str, names: Sequence[str], prefix: Float[Tensor, "tokens dim"]) -> str:
+def _name(method: str, names: Sequence[str], values: Float[ndarray, "tokens dim"]) -> str:
     """Return `method-a-b` where that is short enough, and else the method with the result's digest."""
     name = "-".join([method, *names])
-    return name if len(name) <= MAX_NAME_CHARACTERS else f"{method}-{prefix_digest(prefix)[7:19]}"
+    return name if len(name) <= MAX_NAME_CHARACTERS else f"{method}-{values_digest(values)[7:19]}"

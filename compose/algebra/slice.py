@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from compose.algebra.result import check_parts, composed, refuse
-from compose.artifact import Patch
+from compose.algebra.result import P, check_parts, composed, refuse
 
 
-def slice(patch: Patch, start: int, stop: int) -> Patch:
+def slice(patch: P, start: int, stop: int) -> P:
     """Return rows `start` to `stop` (exclusive) of a patch, [stop - start, dim].
 
     Raises:
@@ -20,4 +19,4 @@ def slice(patch: Patch, start: int, stop: int) -> Patch:
             got=f"start {ascii(start)[:20]}, stop {ascii(stop)[:20]}",
             fix="count rows from 0; stop is the first row that is left out",
         )
-    return composed("slice", patch.prefix[start:stop], [patch], params=[("start", start), ("stop", stop)])
+    return composed("slice", patch.values[start:stop], [patch], params=[("start", start), ("stop", stop)])

@@ -23,7 +23,7 @@ MAX_GATES = 64
 MAX_SAMPLES = 10_000_000
 
 MethodName = Literal["concat", "mean", "sum", "slice"]
-"""The algebraic methods that a manifest may name: those of compose.algebra.registry, which would import torch."""
+"""The algebraic methods that a manifest may name: those of compose.algebra.registry."""
 
 
 class Scale(NamedTuple):

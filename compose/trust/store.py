@@ -18,7 +18,7 @@ from pathlib import Path
 from compose import digest, durable, plain_file
 from compose.errors import Rejected
 from compose.parse import card_bytes, read_card, revise, strict_json
-from compose.patch_files import CARD_FILE, MAX_BYTES, Contents, from_files, read_folder, to_files
+from compose.patch_files import CARD_FILE, MAX_BYTES, PlainPatch, from_files, read_folder, to_files
 from compose.records import PatchCard
 from compose.trust.claims import LockedPatch
 from compose.trust.ranges import number
@@ -99,9 +99,9 @@ class Store:
         if changes:
             card = revise(card, **changes)
             data = card_bytes(card)
-        return self._write(Contents(contents.values, card, None), Stored(card, digest.of_bytes(data)), data)
+        return self._write(PlainPatch(contents.values, card), Stored(card, digest.of_bytes(data)), data)
 
-    def get(self, prefix: str, card_digest: str) -> Contents:
+    def get(self, prefix: str, card_digest: str) -> PlainPatch:
         """Return the matrix and the card of a patch, read once and found to have these digests.
 
         Raises:
@@ -122,10 +122,10 @@ class Store:
             contents = from_files(files, subject=str(self.patches / entry))
         except Rejected as error:
             raise self._damaged(entry, str(error.got)) from error
-        found = (contents.card.prefix if contents.card else "no card", digest.of_bytes(files.get(CARD_FILE, b"")))
-        if found != (prefix, card_digest):
-            raise self._damaged(entry, f"the patch {found[0]} with card {found[1]}")
-        return contents
+        found = digest.of_bytes(files.get(CARD_FILE, b""))
+        if contents.card is None or (contents.card.prefix, found) != (prefix, card_digest):
+            raise self._damaged(entry, f"the patch {contents.card and contents.card.prefix} with card {found}")
+        return PlainPatch(contents.values, contents.card)
 
     def all(self) -> tuple[Stored, ...]:
         """Return every patch in the store, by name and then from the newest version to the oldest.
@@ -147,7 +147,7 @@ class Store:
         """
         return tuple(stored for stored in self.all() if stored.card.name == name)
 
-    def _write(self, contents: Contents, stored: Stored, card: bytes) -> Stored:
+    def _write(self, patch: PlainPatch, stored: Stored, card: bytes) -> Stored:
         """Write a patch's folder, alone."""
         with durable.locked(self.patches, timeout_s=LOCK_TIMEOUT_S, waiting_for=f"another writer of {self.root}"):
             self._check_layout()
@@ -158,7 +158,7 @@ class Store:
             self._check_free(stored, self.versions(stored.card.name))
             if not (self.patches / stored.entry).exists():
                 # The card's own bytes, which somebody may have signed; the other files follow from the two digests.
-                files = {**to_files(contents.values, stored.card), CARD_FILE: card}
+                files = {**to_files(patch.values, patch.card), CARD_FILE: card}
                 with durable.new_folder(self.patches / stored.entry) as unfinished:
                     for name, data in files.items():
                         durable.write_bytes(unfinished / name, data)

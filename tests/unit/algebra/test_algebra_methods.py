@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from compose import algebra
 from compose.artifact import Patch, prefix_digest
 from compose.errors import Rejected
+from compose.patch_files import PlainPatch
 from compose.records import BaseRef, InitInfo, ParentRef
 
 Make = Callable[..., Patch]
@@ -194,3 +196,25 @@ def test_unknown_methods_and_parameters_are_refused_with_the_known_ones(tox: Pat
         algebra.apply("slice", [tox], start=0)
     with pytest.raises(Rejected, match="one patch"):
         algebra.apply("slice", [tox, bias], start=0, stop=1)
+
+
+def test_patches_without_torch_are_composed_to_the_same_digests(tox: Patch, bias: Patch) -> None:
+    plain = [PlainPatch(patch.values, patch.card) for patch in (tox, bias)]
+    cases: list[tuple[str, dict[str, Any]]] = [("concat", {}), ("mean", {"weights": (0.3, 0.7)}), ("mean", {})]
+    for method, params in cases:
+        composed = algebra.apply(method, plain, **params)
+        assert isinstance(composed, PlainPatch)
+        assert composed.card == algebra.apply(method, [tox, bias], **params).card
+    assert algebra.slice(plain[0], 1, 2).card == algebra.slice(tox, 1, 2).card
+
+
+def test_an_array_is_an_init_like_a_tensor(make_patch: Callable[..., Patch]) -> None:
+    one = from_start(make_patch, [[2.0, 3.0]], "one")
+    assert algebra.sum([one], init=np.array(START)).card == algebra.sum([one], init=torch.tensor(START)).card
+
+
+def test_a_plain_patch_cannot_be_written_to(tox: Patch) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        PlainPatch(tox.values, tox.card).values[0, 0] = 1.0
+    with pytest.raises(ValueError, match="read-only"):
+        tox.values[0, 0] = 1.0
