@@ -33,8 +33,8 @@ from compose.report.summary import ArmRow, CurveLine, Provenance, Row, Summary
 
 BySeed = Mapping[int, Mapping[str, Composition]]
 
-MAY_DIFFER = ("seed", "pairs_seed", "strategies", "strategy", "runs", "device", "tracking")
-"""Settings in which merged runs may differ: seeds, which arms were run, and where and how runs are kept."""
+MAY_DIFFER = ("seed", "pairs_seed", "strategies", "strategy", "baselines", "runs", "device", "tracking")
+"""Settings in which merged runs may differ: seeds, which arms and baselines were run, and where and how runs are kept."""
 
 
 def merge(runs: Sequence[RunResults]) -> Summary:
