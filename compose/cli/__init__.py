@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from compose import __version__
-from compose.cli import concat, doctor, evaluate, generate, judge, keys, mean, show, train
+from compose.cli import check, concat, doctor, evaluate, generate, judge, keys, mean, show, train
 from compose.cli.verb import Verb
 from compose.errors import exit_status
 
@@ -18,6 +18,7 @@ VERBS: dict[str, Verb] = {
     "generate": generate.VERB,
     "evaluate": evaluate.VERB,
     "judge": judge.VERB,
+    "check": check.VERB,
     "keys": keys.VERB,
     "doctor": doctor.VERB,
 }

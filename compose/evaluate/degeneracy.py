@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from compose.evaluate.metrics import Metric, mean, rate
 
+MUCH_REPETITION = 0.5
+"""A text that repeats half of its trigrams says little else."""
 _WORD = re.compile(r"\w+(?:'\w+)*|[^\w\s]")
 
 
@@ -22,6 +24,11 @@ def trigram_repetition(text: str) -> float | None:
     if not trigrams:
         return None
     return 1 - len(set(trigrams)) / len(trigrams)
+
+
+def is_degenerate(text: str) -> bool:
+    """Return whether a text is empty, or repeats at least `MUCH_REPETITION` of its trigrams."""
+    return not text.strip() or (trigram_repetition(text) or 0.0) >= MUCH_REPETITION
 
 
 def distinct(texts: Sequence[str], n: int = 2) -> float | None:

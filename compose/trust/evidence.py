@@ -19,6 +19,7 @@ from compose.parse import read_record, strict_json
 from compose.records import Claim, Digest, Label, Name, PlainText
 from compose.trust.claims import GateClaim, Metric
 from compose.trust.clock import Instant
+from compose.trust.suites import MAX_PROMPTS, Share, SuitePin
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 """What DSSE signs together with the statement, so that it cannot be taken for another kind of payload."""
@@ -26,17 +27,17 @@ STATEMENT_TYPE: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io
 PREDICATE_TYPE: Literal["https://in-toto.io/attestation/test-result/v0.1"] = (
     "https://in-toto.io/attestation/test-result/v0.1"
 )
-MAX_EVIDENCE_BYTES = 32 * 1024 * 1024
-MAX_PROMPTS = 100_000
+MAX_EVIDENCE_BYTES = 8 * 1024 * 1024
 SEED_DIGITS = 8
 
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+ONE_A_PROMPT = ("toxicity/toxic_rate_per_prompt",)
+"""Metrics that are a yes or a no for each prompt, however many completions it has."""
+
 Values = Annotated[tuple[Share | None, ...], Field(max_length=MAX_PROMPTS)]
 """One number a prompt; None where no completion of it could be judged."""
 Losses = Annotated[tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...], Field(max_length=MAX_PROMPTS)]
 """One negative log-likelihood a passage, in nats."""
 Count = Annotated[int, Field(ge=0, le=10**9)]
-Version = Annotated[PlainText, Field(min_length=1, max_length=256)]
 
 
 def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -47,35 +48,6 @@ def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Ids = Annotated[tuple[Label, ...], Field(min_length=1, max_length=MAX_PROMPTS), AfterValidator(_distinct)]
-
-
-class SuitePart(Claim):
-    """One part of a suite: which prompts, how often each is answered, and who judges from which score on.
-
-    Attributes:
-        kind: Kind of its risk, such as "toxicity".
-        prompts: Digest of its test prompts, order included.
-        n_prompts: How many they are.
-        samples: Completions a prompt.
-        threshold: A completion whose score reaches it is unsafe.
-        judge: Name of the judge.
-        judge_version: What identifies its model or list.
-    """
-
-    kind: Name
-    prompts: Digest
-    n_prompts: Annotated[int, Field(ge=1, le=MAX_PROMPTS)]
-    samples: Annotated[int, Field(ge=1, le=10_000)]
-    threshold: Share
-    judge: Label
-    judge_version: Version
-
-
-class SuitePin(Claim):
-    """What must be known of a suite before evidence on it counts: all of its prompts, by digest, and its parts."""
-
-    digest: Digest
-    parts: Annotated[Mapping[Name, SuitePart], Field(min_length=1, max_length=64)]
 
 
 class Outcome(Claim):
@@ -214,6 +186,13 @@ class Measured(Claim):
         columns = [set(one.members) for one in self.series] + ([set(self.passages.members)] if self.passages else [])
         if any(names != set(self.members) for names in columns):
             yield "numbers of other patches than the members"
+        for one in self.series:
+            part = self.suites[one.suite].parts.get(one.part) if one.suite in self.suites else None
+            if part is not None and part.grouped != bool(one.groups):
+                yield f"{one.metric} on {one.suite}/{one.part} must {'' if part.grouped else 'not '}name its groups"
+            yes_or_no = one.metric in ONE_A_PROMPT or (part is not None and part.samples == 1)
+            if yes_or_no and {*one.composition, *one.base}.union(*one.members.values()) - {0.0, 1.0, None}:
+                yield f"{one.metric} on {one.suite}/{one.part} is a yes or a no for every prompt"
 
 
 class Resource(Claim):

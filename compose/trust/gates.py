@@ -17,11 +17,16 @@ from typing import Literal
 from compose.trust.bounds import Bound, Mean, Rate, Ratio
 from compose.trust.bounds import Claim as Quantity
 from compose.trust.claims import GateClaim, LockedPatch
-from compose.trust.evidence import Measured, Passages, Series, SuitePart, gate_name
+from compose.trust.evidence import (
+    ONE_A_PROMPT,
+    Measured,
+    Passages,
+    Series,
+    gate_name,
+)
+from compose.trust.suites import SuitePart
 
 PERPLEXITY = "utility/perplexity_ratio"
-ONE_A_PROMPT = ("toxicity/toxic_rate_per_prompt",)
-"""Metrics that are a yes or a no for each prompt, however many completions it has."""
 Verdict = Literal["passed", "failed", "undecided", "too-few", "unmeasured"]
 Column = Sequence[float | None]
 
@@ -78,7 +83,7 @@ def decide(gate: GateClaim, measured: Measured, patches: Sequence[LockedPatch]) 
         patches: The members of the composition.
 
     Raises:
-        ValueError: Numbers that contradict their own description; the records of `evidence` refuse them before.
+        KeyError: The members are not those that were measured.
     """
     against = _references(gate, patches)
     if gate.metric == PERPLEXITY:
@@ -130,7 +135,7 @@ def _of_series(
 def _absolute(series: Series, instead: float, *, counted: bool, fixed: bool) -> Quantity:
     """Return the composition's own value, with a number instead of each missing one."""
     values = _per_unit(series, _filled(series.composition, instead), fixed)
-    return Rate(_whole(values), len(values)) if counted else Mean(values)
+    return Rate(round(sum(values)), len(values)) if counted else Mean(values)
 
 
 def _paired(series: Series, column: Column, mine: float, theirs: float, fixed: bool) -> Quantity:
@@ -190,14 +195,3 @@ def _per_unit(series: Series, values: Sequence[float], fixed: bool) -> list[floa
         table.setdefault(unit, []).append(value)
     order = sorted(table, key=lambda unit: hashlib.sha256(unit.encode()).digest()) if fixed else list(table)
     return [math.fsum(table[unit]) / len(table[unit]) for unit in order]
-
-
-def _whole(values: Sequence[float]) -> int:
-    """Return how many values are 1.
-
-    Raises:
-        ValueError: One is neither 0 nor 1, where the design allows nothing else.
-    """
-    if stray := [value for value in values if value not in (0.0, 1.0)]:
-        raise ValueError(f"expected a 0 or a 1 for every prompt, got {stray[0]}")
-    return int(sum(values))

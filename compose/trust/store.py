@@ -127,6 +127,24 @@ class Store:
             raise self._damaged(entry, f"the patch {contents.card and contents.card.prefix} with card {found}")
         return PlainPatch(contents.values, contents.card)
 
+    def find(self, prefix: str) -> Contents:
+        """Return a patch with this matrix, whatever its card says; the newest when several cards describe it.
+
+        Raises:
+            Rejected: `store-missing` or `store-damaged`.
+        """
+        found = [stored for stored in self.all() if stored.card.prefix == prefix]
+        if not found:
+            raise Rejected(
+                "store-missing",
+                subject=f"a patch with the matrix {prefix[:19]}...",
+                expected=f"that it is in the store {self.root}",
+                got="no such patch",
+                fix="add its folder with `compose add`, or name the store it is in with --store",
+            )
+        newest = max(found, key=lambda stored: number(stored.card.version))
+        return self.get(newest.card.prefix, newest.card_digest)
+
     def all(self) -> tuple[Stored, ...]:
         """Return every patch in the store, by name and then from the newest version to the oldest.
 

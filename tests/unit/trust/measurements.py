@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from compose.trust.claims import LockedPatch
-from compose.trust.evidence import Measured, Outcome, Passages, Series, SuitePart, SuitePin
+from compose.trust.evidence import Measured, Outcome, Passages, Series
+from compose.trust.suites import SuitePart, SuitePin
 
 LOCK = "sha256:" + "00000007" + "a" * 56
 COMPOSITION = "sha256:" + "c" * 64
@@ -24,16 +25,20 @@ def patches() -> tuple[LockedPatch, ...]:
     )
 
 
-def pin(n_prompts: int, *, kind: str = "toxicity", part: str = "rtp", samples: int = 4) -> SuitePin:
+def pin(
+    n_prompts: int, *, kind: str = "toxicity", part: str = "rtp", samples: int = 4, grouped: bool = False
+) -> SuitePin:
     """Return a suite of one part."""
     known = SuitePart(
         kind=kind,
         prompts=DATA,
         n_prompts=n_prompts,
         samples=samples,
+        sampling="20 tokens",
         threshold=0.5,
         judge="profanity",
         judge_version="1",
+        grouped=grouped,
     )
     return SuitePin(digest=DATA, parts={part: known})
 
@@ -78,7 +83,11 @@ def passages(extra: Sequence[float], *, tokens: int = 20) -> Passages:
 
 def measured(*found: Series, suites: Mapping[str, SuitePin] | None = None, **changes: object) -> Measured:
     """Return a measurement of these series; each suite has one part with as many prompts as its series."""
-    pins = suites or {one.suite: pin(len(one.prompts), part=one.part) for one in found}
+    pins = (
+        suites
+        if suites is not None
+        else {one.suite: pin(len(one.prompts), part=one.part, grouped=bool(one.groups)) for one in found}
+    )
     fields: dict[str, object] = {
         "base": BASE,
         "composition": COMPOSITION,

@@ -107,6 +107,24 @@ def test_numbers_of_a_part_that_no_suite_has_and_of_a_metric_twice_are_refused()
         measured(one, one)
 
 
+def test_a_share_where_only_yes_and_no_can_be_is_refused() -> None:
+    with pytest.raises(ValidationError, match="a yes or a no"):
+        measured(series([0.5, 1.0]))
+    shares = series([0.5, 1.0], metric="toxicity/degenerate")
+    with pytest.raises(ValidationError, match="a yes or a no"):
+        measured(shares, suites={"toxicity": pin(2, samples=1)})
+    assert measured(shares).series == (shares,)
+
+
+def test_groups_are_named_exactly_where_prompts_depend_on_each_other() -> None:
+    alone, together = series([0.0, 1.0]), series([0.0, 1.0], groups=("job", "job"))
+
+    with pytest.raises(ValidationError, match="must name its groups"):
+        measured(alone, suites={"toxicity": pin(2, grouped=True)})
+    with pytest.raises(ValidationError, match="must not name its groups"):
+        measured(together, suites={"toxicity": pin(2)})
+
+
 def test_the_seed_follows_from_the_lock_alone() -> None:
     assert seed_of(LOCK) == 7
     assert seed_of("sha256:" + "f" * 64) == 0xFFFFFFFF

@@ -160,8 +160,3 @@ def test_perplexity_is_compared_with_each_members_own() -> None:
 
     assert [one.limit for one in found] == [1.05, 1.05]
     assert [one.verdict for one in found] == ["passed", "passed"]
-
-
-def test_a_series_of_shares_where_only_yes_and_no_can_be_is_no_evidence() -> None:
-    with pytest.raises(ValueError, match="a 0 or a 1"):
-        decide(TOXIC, measured(series([0.5] * 125)), patches())

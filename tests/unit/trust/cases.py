@@ -1,0 +1,237 @@
+"""A sound composition of two small patches with its evidence and keys, for tests to damage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
+from securesystemslib.signer import CryptoSigner
+
+from compose import digest
+from compose.errors import Rejected
+from compose.parse import card_bytes, make_record, revise
+from compose.patch_files import Contents, values_digest
+from compose.records import PatchCard
+from compose.trust.check import check, gather
+from compose.trust.claims import (
+    ClaimedBase,
+    GateClaim,
+    Lock,
+    LockedPatch,
+    MethodClaim,
+    ResultClaim,
+    Verdict,
+    lock_digest,
+)
+from compose.trust.clock import instant
+from compose.trust.evidence import (
+    PAYLOAD_TYPE,
+    Measured,
+    gate_name,
+    seed_of,
+    statement_bytes,
+    statement_of,
+)
+from compose.trust.gates import decide
+from compose.trust.keyring import Keyring, PublicKey, Role
+from compose.trust.recompute import expression_of, result_of
+from compose.trust.seal import seal
+from compose.trust.suites import Pins, SuitePin
+from tests.unit.trust.measurements import DATA, measured, passages, pin, series
+
+BASE = "sha256:" + "b" * 64
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+MADE = datetime(2026, 11, 20, 12, tzinfo=UTC)
+FROM, UNTIL = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+N = 200
+GATES = (
+    GateClaim(metric="toxicity/toxic_rate_per_prompt", limit=0.1),
+    GateClaim(metric="gender_bias/gas", regression="specialist", margin=0.2),
+    GateClaim(metric="utility/perplexity_ratio", limit=1.1),
+)
+
+
+class Drawer:
+    """Patches in memory, found by digest like those of a store."""
+
+    def __init__(self, held: Iterable[Contents]) -> None:
+        self.held = tuple(held)
+
+    def get(self, prefix: str, card_digest: str) -> Contents:
+        """Return the patch of these digests."""
+        for one in self.held:
+            if one.card is not None and (one.card.prefix, digest.of_bytes(card_bytes(one.card))) == (
+                prefix,
+                card_digest,
+            ):
+                return one
+        raise _missing(prefix)
+
+    def find(self, prefix: str) -> Contents:
+        """Return the patch of this matrix."""
+        for one in self.held:
+            if values_digest(one.values) == prefix:
+                return one
+        raise _missing(prefix)
+
+
+def _missing(prefix: str) -> Rejected:
+    return Rejected("artifact-missing", subject=prefix, expected="it", got="nothing", fix="add it")
+
+
+def patch(name: str, risk: str, *, seed: int = 0, tokens: int = 4, **changes: Any) -> Contents:
+    """Return a patch of random rows with its card."""
+    values = np.random.default_rng([seed, *name.encode()]).normal(size=(tokens, 8)).astype(np.float32)
+    return with_card(values, name, risk, **changes)
+
+
+def with_card(values: Float32[ndarray, "tokens dim"], name: str, risk: str, **changes: Any) -> Contents:
+    """Return a patch of these rows with its card."""
+    fields = {
+        "name": name,
+        "version": "1.0.0",
+        "risks": (risk,),
+        "base": {"name": "tiny", "fingerprint": BASE},
+        "strategy": "specialist",
+        "tokens": values.shape[0],
+        "dim": values.shape[1],
+        "prefix": values_digest(values),
+    }
+    card = make_record(PatchCard, fields, subject=name, code="card-invalid")
+    return Contents(values, revise(card, **changes) if changes else card, None)
+
+
+def members() -> tuple[Contents, Contents]:
+    """Return the two patches of the sound composition."""
+    return patch("tox", "toxicity"), patch("bias", "gender_bias")
+
+
+def locked(
+    held: Iterable[Contents], *, method: MethodClaim | None = None, init: Contents | None = None, **changes: Any
+) -> Lock:
+    """Return the lock of these patches, as the resolver would write it."""
+    parts = tuple(held)
+    cards = [one.card for one in parts if one.card is not None]
+    draft = Lock(
+        schema_version=1,
+        manifest="sha256:" + "e" * 64,
+        name="both",
+        version="1.0.0",
+        base=ClaimedBase(name="tiny", fingerprint=BASE),
+        method=method or MethodClaim(name="concat"),
+        patches=tuple(
+            LockedPatch(
+                name=card.name,
+                version=card.version,
+                digest=card.prefix,
+                card=digest.of_bytes(card_bytes(card)),
+                tokens=card.tokens,
+                risks=card.risks,
+            )
+            for card in cards
+        ),
+        result=ResultClaim(digest=DATA, tokens=1, dim=1, expression="-"),
+        gates=GATES,
+    )
+    made = result_of(draft, parts, init)
+    init_name = init.card.name if init is not None and init.card is not None else "init"
+    result = ResultClaim(
+        digest=values_digest(made),
+        tokens=made.shape[0],
+        dim=made.shape[1],
+        expression=expression_of(draft, parts, init_name),
+    )
+    return Lock.model_validate(dict(draft) | {"result": result} | changes)
+
+
+def suites(n: int = N) -> dict[str, SuitePin]:
+    """Return the suites that evidence is measured on here."""
+    return {
+        "toxicity": pin(n),
+        "gender_bias": pin(n, kind="gender_bias", part="professions"),
+    }
+
+
+def pins() -> Pins:
+    """Return those suites as ones that somebody vouches for."""
+    return Pins(suites=suites(), passages=(DATA,))
+
+
+def measurement(lock: Lock, **changes: Any) -> Measured:
+    """Return a measurement under which every gate of `GATES` is passed."""
+    ids = {one.name: one.digest for one in lock.patches}
+    zeros = (0.0,) * N
+    toxic = series(zeros).model_copy(update={"members": dict.fromkeys(ids, zeros)})
+    gas = series(zeros, metric="gender_bias/gas", suite="gender_bias", part="professions")
+    gas = gas.model_copy(update={"members": dict.fromkeys(ids, zeros)})
+    text = passages([0.0, 0.4] * 40)
+    text = text.model_copy(update={"members": dict.fromkeys(ids, text.base)})
+    fields: dict[str, Any] = {
+        "suites": suites(),
+        "base": lock.base.fingerprint,
+        "composition": lock.result.digest,
+        "members": ids,
+        "seed": seed_of(lock_digest(lock)),
+        "made": instant(MADE),
+        "passages": text,
+    }
+    return measured(toxic, gas, **(fields | changes))
+
+
+def sealed(lock: Lock, found: Measured, *, role: Role = "evaluator", about: str | None = None) -> bytes:
+    """Return a measurement as evidence about a lock, signed by the key of a role."""
+    passed = {
+        gate_name(gate): all(one.verdict == "passed" for one in decide(gate, found, lock.patches))
+        for gate in lock.gates
+    }
+    statement = statement_of(about or lock_digest(lock), f"{lock.name} {lock.version}", passed, found)
+    return seal(statement_bytes(statement), PAYLOAD_TYPE, signer(role))
+
+
+@cache
+def signer(role: Role) -> CryptoSigner:
+    """Return the key of a role."""
+    return CryptoSigner.generate_ed25519()
+
+
+def keyring(change: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> Keyring:
+    """Return the public keys of all roles, each as `change` makes it."""
+    roles: tuple[Role, ...] = ("author", "evaluator", "releaser")
+    keys = []
+    for role in roles:
+        public = signer(role).public_key
+        fields = {
+            "name": role,
+            "role": role,
+            "key_id": public.keyid,
+            "public": public.keyval["public"],
+            "created": instant(FROM),
+            "expires": instant(UNTIL),
+        }
+        keys.append(make_record(PublicKey, change(fields), subject=role, code="keyring-invalid"))
+    return Keyring(keys=tuple(keys))
+
+
+def verdict(
+    lock: Lock,
+    held: Iterable[Contents],
+    evidence: Mapping[str, bytes] | None = None,
+    *,
+    proven: bool = True,
+    keys: Keyring | None = None,
+    known: Pins | None = None,
+    now: datetime = NOW,
+) -> Verdict:
+    """Return the verdict on a lock."""
+    case = gather(lock, Drawer(held), evidence or {}, keyring=keys or keyring(), pins=known or pins(), now=now)
+    return check(case, proven=proven)
+
+
+def codes(found: Verdict) -> list[str]:
+    """Return the codes of the errors of a verdict, each once."""
+    return list(dict.fromkeys(one.code for one in found.findings if one.severity == "error"))
