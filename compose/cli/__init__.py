@@ -6,7 +6,21 @@ import argparse
 from collections.abc import Sequence
 
 from compose import __version__
-from compose.cli import check, concat, doctor, evaluate, generate, judge, keys, mean, show, train
+from compose.cli import (
+    check,
+    concat,
+    current,
+    doctor,
+    evaluate,
+    generate,
+    judge,
+    keys,
+    mean,
+    rollback,
+    show,
+    train,
+    yank,
+)
 from compose.cli.verb import Verb
 from compose.errors import exit_status
 
@@ -20,6 +34,9 @@ VERBS: dict[str, Verb] = {
     "judge": judge.VERB,
     "check": check.VERB,
     "keys": keys.VERB,
+    "current": current.VERB,
+    "rollback": rollback.VERB,
+    "yank": yank.VERB,
     "doctor": doctor.VERB,
 }
 """Every verb, in the order of the help. A verb's module imports what is heavy only when it runs."""

@@ -161,6 +161,25 @@ def load_signer(folder: Path, name: str, role: Role, *, now: datetime, passphras
     return signer
 
 
+def sole_holder(folder: Path, role: Role, *, now: datetime) -> str:
+    """Return the only holder of a key with this role that counts and whose private half is in the folder.
+
+    Raises:
+        Rejected: `key-missing`, when there is none, or several to choose from; `keyring-invalid`.
+    """
+    keys = read_keyring(folder).of_role(role, now)
+    holders = sorted({key.name for key in keys if _private_path(folder, key.name).exists()})
+    if len(holders) != 1:
+        raise Rejected(
+            "key-missing",
+            subject=f"{role} key in {folder}",
+            expected=f"one {role} whose private key is in the folder, or a word on which one signs",
+            got=", ".join(holders) or "none",
+            fix="name its holder with --key" if holders else f"make one with `compose keys new NAME --role {role}`",
+        )
+    return holders[0]
+
+
 def private_signers(folder: Path, key_ids: Iterable[str], *, passphrase: bytes | None = None) -> list[CryptoSigner]:
     """Return the signers of those keys whose private halves are in the folder, rotated ones included.
 
