@@ -1,7 +1,8 @@
 """`compose evaluate --patch P --suite S`: a patch beside the unpatched base, with intervals and a record.
 
 Every other word is a Hydra override of the suite's file and passes through. `compose evaluate --recheck FOLDER` makes
-every number of a record again from its stored rows.
+every number of a record again from its stored rows. `compose evaluate compose.lock --key NAME` measures a locked
+composition for its gates, see `evaluate_lock`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from compose.cli import evaluate_lock
 from compose.cli.text import printable
 from compose.cli.verb import Verb
 from compose.errors import Rejected
@@ -29,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", help="cpu, cuda or cuda:<n>; by default the GPU when there is one")
     parser.add_argument("--recheck", type=Path, metavar="DIR", help="make a record's numbers again from its rows")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="risks.rtp.samples=5, seed=1, ...")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="LOCK | KEY=VALUE", help="compose.lock; or risks.rtp.samples=5, seed=1, ..."
+    )
+    evaluate_lock.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -40,6 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if arguments.recheck is not None:
         return _recheck(arguments.recheck)
+    locks = [word for word in arguments.overrides if "=" not in word]
+    if locks:
+        return evaluate_lock.run(_only(locks, arguments), arguments)
     if not arguments.patch or arguments.suite is None:
         from compose.settings import known_suites
 
@@ -66,6 +74,23 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _only(locks: list[str], arguments: argparse.Namespace) -> Path:
+    """Return the one lock that is named, when nothing else is.
+
+    Raises:
+        Rejected: `settings-invalid` for several locks, and for a suite, patches or overrides beside one.
+    """
+    if len(arguments.overrides) > 1 or arguments.suite is not None or arguments.patch:
+        raise Rejected(
+            "settings-invalid",
+            subject="compose evaluate LOCK",
+            expected="one lock: its patches and suites are in it, and nothing about them can be changed from outside",
+            got=ascii([*locks, *(word for word in arguments.overrides if "=" in word)])[1:-1],
+            fix="leave out --patch, --suite and KEY=VALUE, or name no lock",
+        )
+    return Path(locks[0])
+
+
 def _recheck(place: Path) -> int:
     """Return 0 once every number of a record has been made again."""
     from compose.evaluate.suites.record import recheck
@@ -77,4 +102,4 @@ def _recheck(place: Path) -> int:
     return 0
 
 
-VERB = Verb("measure patches on a suite beside the unpatched base", add_arguments, run)
+VERB = Verb("measure patches on a suite, or a lock for its gates", add_arguments, run)

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from compose import durable
+from compose.artifact import Patch
 from compose.base import Base
 from compose.engine.patched import PatchedModel
 from compose.errors import Rejected
@@ -24,7 +25,6 @@ from compose.laboratory import provenance
 from compose.laboratory.measuring import Yardstick, measured
 from compose.trust.claims import METRICS, Lock, lock_digest
 from compose.trust.clock import instant
-from compose.trust.composition import Composition
 from compose.trust.evidence import (
     Measured,
     Outcome,
@@ -77,7 +77,8 @@ def _drawn(risk: Risk) -> str:
 
 def prove(
     lock: Lock,
-    composition: Composition,
+    composition: Patch,
+    members: Sequence[Patch],
     base: Base,
     suites: Sequence[Suite],
     utility: Utility,
@@ -90,6 +91,7 @@ def prove(
     Args:
         lock: The lock.
         composition: What it makes.
+        members: What it is made of, in the lock's order.
         base: The base that it is for.
         suites: What it is measured on.
         utility: What its perplexity is measured on.
@@ -108,12 +110,10 @@ def prove(
             fix="name the lock's base with --model",
         )
     durable.sweep(store)
-    prefixes: dict[str, Float[Tensor, "tokens dim"] | None] = {BASE: None, COMPOSITION: composition.patch.prefix}
-    for patch in (composition.patch, *composition.members):
+    prefixes: dict[str, Float[Tensor, "tokens dim"] | None] = {BASE: None, COMPOSITION: composition.prefix}
+    for patch in (composition, *members):
         PatchedModel(base, patch)
-    prefixes |= {
-        f"{MEMBER}{locked.name}": patch.prefix for locked, patch in zip(lock.patches, composition.members, strict=True)
-    }
+    prefixes |= {f"{MEMBER}{locked.name}": patch.prefix for locked, patch in zip(lock.patches, members, strict=True)}
     yardstick = Yardstick(base=base, risks=(), utility=None, seed=seed_of(lock_digest(lock)))
     series: list[Series] = []
     outcomes: list[Outcome] = []
@@ -126,7 +126,7 @@ def prove(
     useful = measured(prefixes, replace(yardstick, utility=utility), store, "utility")
     return Measured(
         base=base.fingerprint,
-        composition=composition.patch.card.prefix,
+        composition=composition.card.prefix,
         members={locked.name: locked.digest for locked in lock.patches},
         seed=yardstick.seed,
         made=instant(now),

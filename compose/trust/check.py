@@ -13,7 +13,7 @@ from typing import Protocol
 
 from compose import digest
 from compose.errors import Rejected
-from compose.patch_files import Contents
+from compose.patch_files import PlainPatch
 from compose.trust.claims import Finding, Lock, Verdict, lock_digest
 from compose.trust.evidence import PAYLOAD_TYPE, read_statement
 from compose.trust.keyring import Keyring
@@ -33,7 +33,7 @@ MAX_EXHIBITS = 64
 class Shelf(Protocol):
     """Where patches are found: the store, or a release that was fetched."""
 
-    def get(self, prefix: str, card_digest: str) -> Contents:
+    def get(self, prefix: str, card_digest: str) -> PlainPatch:
         """Return a patch, read once and found to have these digests.
 
         Raises:
@@ -41,7 +41,7 @@ class Shelf(Protocol):
         """
         ...
 
-    def find(self, prefix: str) -> Contents:
+    def find(self, prefix: str) -> PlainPatch:
         """Return a patch with this matrix, whatever its card.
 
         Raises:
@@ -83,7 +83,7 @@ def gather(
             fix="give the evidence about this lock alone",
         )
     start = lock.method.params.get("init")
-    init: Contents | Rejected | None = None
+    init: PlainPatch | Rejected | None = None
     if lock.method.name == "sum":
         init = _tried(shelf.find, start) if isinstance(start, str) else None
     return Case(
@@ -156,7 +156,7 @@ def _exhibit(name: str, data: bytes, keyring: Keyring, now: datetime) -> Exhibit
         return Exhibit(name, digest.of_bytes(data), refused=error)
 
 
-def _tried(read: Callable[..., Contents], *names: str) -> Contents | Rejected:
+def _tried(read: Callable[..., PlainPatch], *names: str) -> PlainPatch | Rejected:
     """Return what a shelf holds, or why it does not."""
     try:
         return read(*names)

@@ -1,75 +1,34 @@
-"""A lock's patches and what it makes of them, as patches that a model can run. The one file here that needs torch."""
+"""What a lock's method makes of its patches: the result's matrix and card, made anew from the patches' bytes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from compose.errors import Rejected
-from compose.patch_files import Contents
-from compose.trust.claims import Lock
-
-if TYPE_CHECKING:
-    from compose.artifact import Patch
-    from compose.trust.check import Shelf
+from compose import algebra
+from compose.parse import revise
+from compose.patch_files import PlainPatch
+from compose.trust.claims import Lock, ResultClaim
 
 
-@dataclass(frozen=True)
-class Composition:
-    """A locked composition, made.
+def composed(lock: Lock, members: Sequence[PlainPatch], init: PlainPatch | None = None) -> PlainPatch:
+    """Return the composition of a lock, under the lock's name and version.
 
-    Attributes:
-        patch: The result, under the composition's name and version.
-        members: The patches that it was made of, in the lock's order.
-    """
-
-    patch: Patch
-    members: tuple[Patch, ...]
-
-
-def compose_locked(lock: Lock, shelf: Shelf) -> Composition:
-    """Return the composition of a lock, its result found to have the digest that the lock pins.
+    Args:
+        lock: The lock.
+        members: Its patches, in its order.
+        init: The start that a sum is made over.
 
     Raises:
-        Rejected: What the shelf or the method refuse; `lock-invalid` when the result is another one.
+        Rejected: `composition-invalid`, `base-mismatch` or `prefix-invalid`, when the method cannot be applied to them.
     """
-    from compose.algebra import apply
-    from compose.artifact import Patch
-    from compose.parse import revise
-
-    members = tuple(_patch(shelf.get(one.digest, one.card)) for one in lock.patches)
     params: dict[str, object] = dict(lock.method.params)
-    if isinstance(start := params.get("init"), str):
-        params["init"] = _patch(shelf.find(start))
-    made = apply(lock.method.name, members, **params)
-    if made.card.prefix != lock.result.digest:
-        raise Rejected(
-            "lock-invalid",
-            subject=f"the result of {lock.name} {lock.version}",
-            expected=lock.result.digest,
-            got=made.card.prefix,
-            fix="make the lock again with `compose lock`",
-        )
-    card = revise(made.card, name=lock.name, version=lock.version)
-    return Composition(Patch(made.prefix, card), members)
+    if init is not None:
+        params["init"] = init
+    made = algebra.apply(lock.method.name, members, **params)
+    return PlainPatch(made.values, revise(made.card, name=lock.name, version=lock.version))
 
 
-def _patch(held: Contents) -> Patch:
-    """Return what a shelf holds as a patch.
-
-    Raises:
-        Rejected: `artifact-missing` for a matrix without a card.
-    """
-    import torch
-
-    from compose.artifact import Patch
-
-    if held.card is None:
-        raise Rejected(
-            "artifact-missing",
-            subject="a patch on the shelf",
-            expected="a card",
-            got="none",
-            fix="add the patch again from its own folder",
-        )
-    return Patch(torch.from_numpy(held.values.copy()), held.card)
+def result_claim(made: PlainPatch) -> ResultClaim:
+    """Return what a lock says of a composition."""
+    card = made.card
+    return ResultClaim(digest=card.prefix, tokens=card.tokens, dim=card.dim, expression=str(card.expression))

@@ -127,7 +127,7 @@ class Store:
             raise self._damaged(entry, f"the patch {contents.card and contents.card.prefix} with card {found}")
         return PlainPatch(contents.values, contents.card)
 
-    def find(self, prefix: str) -> Contents:
+    def find(self, prefix: str) -> PlainPatch:
         """Return a patch with this matrix, whatever its card says; the newest when several cards describe it.
 
         Raises:

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from compose.errors import Rejected
-from compose.patch_files import Contents, values_digest
+from compose.patch_files import PlainPatch
 from compose.records import PatchCard
 from compose.trust.claims import Finding, LockedPatch
-from compose.trust.recompute import expression_of, result_of
+from compose.trust.composition import composed, result_claim
 from compose.trust.rules.case import Case
 from compose.trust.rules.finding import finding, refused
 
@@ -20,7 +20,7 @@ SHORTEST, LONGEST = 0.5, 2.0
 
 def check(case: Case) -> Iterator[Finding]:
     """Yield a finding for every patch that is not as locked, and for a result that is another one."""
-    members: list[Contents] = []
+    members: list[PlainPatch] = []
     for patch in case.lock.patches:
         held = case.patches[patch.name]
         if isinstance(held, Rejected):
@@ -55,33 +55,30 @@ def _told(fields: tuple[str, str, str, int, tuple[str, ...]]) -> str:
     return f"{name} {version}, {digest}, {tokens} tokens, risks {', '.join(risks) or 'none'}"
 
 
-def _result(case: Case, members: Sequence[Contents], init: Contents | None) -> Iterator[Finding]:
+def _result(case: Case, members: Sequence[PlainPatch], init: PlainPatch | None) -> Iterator[Finding]:
     """Yield a finding when the result is another one, and a warning when its rows are unlike those of its parts."""
-    claimed = case.lock.result
+    subject = f"the result of {case.lock.name} {case.lock.version}"
     try:
-        made = result_of(case.lock, members, init)
+        made = composed(case.lock, members, init)
     except Rejected as error:
-        yield refused(error)
+        yield refused(error, subject=subject)
         return
-    init_name = init.card.name if init is not None and init.card is not None else "init"
-    true = (values_digest(made), *made.shape, expression_of(case.lock, members, init_name))
-    said = (claimed.digest, claimed.tokens, claimed.dim, claimed.expression)
+    true, said = result_claim(made), case.lock.result
     if said != true:
         yield finding(
             "result-mismatch",
-            subject=f"the result of {case.lock.name} {case.lock.version}",
-            expected=f"{true[0]}, {true[1]} x {true[2]}, {true[3]}",
-            got=f"{said[0]}, {said[1]} x {said[2]}, {said[3]}",
+            subject=subject,
+            expected=f"{true.digest}, {true.tokens} x {true.dim}, {true.expression}",
+            got=f"{said.digest}, {said.tokens} x {said.dim}, {said.expression}",
             fix="make the lock again with `compose lock`: it was edited, or its patches were exchanged or reordered",
         )
         return
     norms = [_norm(member) for member in members]
-    found = float(np.linalg.norm(made.astype(np.float64), axis=1).mean())
-    shortest, longest = SHORTEST * min(norms), LONGEST * max(norms)
+    shortest, longest, found = SHORTEST * min(norms), LONGEST * max(norms), _norm(made)
     if not shortest <= found <= longest:
         yield finding(
             "result-norm",
-            subject=f"the result of {case.lock.name} {case.lock.version}",
+            subject=subject,
             expected=f"rows of mean norm {shortest:.3g} to {longest:.3g}, as its patches have",
             got=f"{found:.3g}",
             fix="look at its measurements with care: patches that were trained apart may cancel out or add up",
@@ -89,6 +86,6 @@ def _result(case: Case, members: Sequence[Contents], init: Contents | None) -> I
         )
 
 
-def _norm(member: Contents) -> float:
+def _norm(member: PlainPatch) -> float:
     """Return the mean norm of a patch's rows."""
     return float(np.linalg.norm(member.values.astype(np.float64), axis=1).mean())

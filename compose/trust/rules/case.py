@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from compose.errors import Rejected
-from compose.patch_files import Contents
+from compose.patch_files import PlainPatch
 from compose.records import PatchCard
 from compose.trust.claims import Lock, LockedPatch
 from compose.trust.evidence import Statement
@@ -48,8 +48,8 @@ class Case:
 
     lock: Lock
     digest: str
-    patches: Mapping[str, Contents | Rejected]
-    init: Contents | Rejected | None
+    patches: Mapping[str, PlainPatch | Rejected]
+    init: PlainPatch | Rejected | None
     exhibits: tuple[Exhibit, ...]
     pins: Pins
     now: datetime
@@ -59,7 +59,7 @@ class Case:
         """Yield the members that the store holds, each with its card."""
         for patch in self.lock.patches:
             held = self.patches[patch.name]
-            if not isinstance(held, Rejected) and held.card is not None:
+            if not isinstance(held, Rejected):
                 yield patch, held.card
 
     def statements(self) -> Iterator[tuple[Exhibit, Statement]]:

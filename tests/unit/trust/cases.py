@@ -15,7 +15,7 @@ from securesystemslib.signer import CryptoSigner
 from compose import digest
 from compose.errors import Rejected
 from compose.parse import card_bytes, make_record, revise
-from compose.patch_files import Contents, values_digest
+from compose.patch_files import PlainPatch, values_digest
 from compose.records import PatchCard
 from compose.trust.check import check, gather
 from compose.trust.claims import (
@@ -29,6 +29,7 @@ from compose.trust.claims import (
     lock_digest,
 )
 from compose.trust.clock import instant
+from compose.trust.composition import composed, result_claim
 from compose.trust.evidence import (
     PAYLOAD_TYPE,
     Measured,
@@ -39,7 +40,6 @@ from compose.trust.evidence import (
 )
 from compose.trust.gates import decide
 from compose.trust.keyring import Keyring, PublicKey, Role
-from compose.trust.recompute import expression_of, result_of
 from compose.trust.seal import seal
 from compose.trust.suites import Pins, SuitePin
 from tests.unit.trust.measurements import DATA, measured, passages, pin, series
@@ -59,20 +59,20 @@ GATES = (
 class Drawer:
     """Patches in memory, found by digest like those of a store."""
 
-    def __init__(self, held: Iterable[Contents]) -> None:
+    def __init__(self, held: Iterable[PlainPatch]) -> None:
         self.held = tuple(held)
 
-    def get(self, prefix: str, card_digest: str) -> Contents:
+    def get(self, prefix: str, card_digest: str) -> PlainPatch:
         """Return the patch of these digests."""
         for one in self.held:
-            if one.card is not None and (one.card.prefix, digest.of_bytes(card_bytes(one.card))) == (
+            if (one.card.prefix, digest.of_bytes(card_bytes(one.card))) == (
                 prefix,
                 card_digest,
             ):
                 return one
         raise _missing(prefix)
 
-    def find(self, prefix: str) -> Contents:
+    def find(self, prefix: str) -> PlainPatch:
         """Return the patch of this matrix."""
         for one in self.held:
             if values_digest(one.values) == prefix:
@@ -84,13 +84,13 @@ def _missing(prefix: str) -> Rejected:
     return Rejected("artifact-missing", subject=prefix, expected="it", got="nothing", fix="add it")
 
 
-def patch(name: str, risk: str, *, seed: int = 0, tokens: int = 4, **changes: Any) -> Contents:
+def patch(name: str, risk: str, *, seed: int = 0, tokens: int = 4, **changes: Any) -> PlainPatch:
     """Return a patch of random rows with its card."""
     values = np.random.default_rng([seed, *name.encode()]).normal(size=(tokens, 8)).astype(np.float32)
     return with_card(values, name, risk, **changes)
 
 
-def with_card(values: Float32[ndarray, "tokens dim"], name: str, risk: str, **changes: Any) -> Contents:
+def with_card(values: Float32[ndarray, "tokens dim"], name: str, risk: str, **changes: Any) -> PlainPatch:
     """Return a patch of these rows with its card."""
     fields = {
         "name": name,
@@ -103,20 +103,33 @@ def with_card(values: Float32[ndarray, "tokens dim"], name: str, risk: str, **ch
         "prefix": values_digest(values),
     }
     card = make_record(PatchCard, fields, subject=name, code="card-invalid")
-    return Contents(values, revise(card, **changes) if changes else card, None)
+    return PlainPatch(values, revise(card, **changes) if changes else card)
 
 
-def members() -> tuple[Contents, Contents]:
+def members() -> tuple[PlainPatch, PlainPatch]:
     """Return the two patches of the sound composition."""
     return patch("tox", "toxicity"), patch("bias", "gender_bias")
 
 
 def locked(
-    held: Iterable[Contents], *, method: MethodClaim | None = None, init: Contents | None = None, **changes: Any
+    held: Iterable[PlainPatch],
+    *,
+    method: MethodClaim | None = None,
+    init: PlainPatch | None = None,
+    made_of: Any = None,
+    **changes: Any,
 ) -> Lock:
-    """Return the lock of these patches, as the resolver would write it."""
+    """Return the lock of these patches, as `compose lock` would write it.
+
+    Args:
+        held: The patches.
+        method: The method; concat when None.
+        init: The start of a sum.
+        made_of: Patches that the result is made of, where those of the lock cannot be composed.
+        **changes: Fields of the lock with other values.
+    """
     parts = tuple(held)
-    cards = [one.card for one in parts if one.card is not None]
+    cards = [one.card for one in parts]
     draft = Lock(
         schema_version=1,
         manifest="sha256:" + "e" * 64,
@@ -138,14 +151,7 @@ def locked(
         result=ResultClaim(digest=DATA, tokens=1, dim=1, expression="-"),
         gates=GATES,
     )
-    made = result_of(draft, parts, init)
-    init_name = init.card.name if init is not None and init.card is not None else "init"
-    result = ResultClaim(
-        digest=values_digest(made),
-        tokens=made.shape[0],
-        dim=made.shape[1],
-        expression=expression_of(draft, parts, init_name),
-    )
+    result = result_claim(composed(draft, made_of or parts, init))
     return Lock.model_validate(dict(draft) | {"result": result} | changes)
 
 
@@ -219,7 +225,7 @@ def keyring(change: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> Keyrin
 
 def verdict(
     lock: Lock,
-    held: Iterable[Contents],
+    held: Iterable[PlainPatch],
     evidence: Mapping[str, bytes] | None = None,
     *,
     proven: bool = True,

@@ -137,7 +137,7 @@ def test_evidence_for_the_parts_is_not_evidence_for_the_whole() -> None:
     whole = locked(held)
     parts = []
     for one in held:
-        gates = tuple(gate for gate in GATES if one.card is not None and gate.metric.startswith(one.card.risks[0]))
+        gates = tuple(gate for gate in GATES if gate.metric.startswith(one.card.risks[0]))
         parts.append(locked((one,), gates=gates))
     evidence = {f"{lock.patches[0].name}.json": sealed(lock, _of_part(lock)) for lock in parts}
 
