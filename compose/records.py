@@ -26,6 +26,9 @@ LABEL_PATTERN = "[A-Za-z0-9][A-Za-z0-9 ._/@:+-]{0,127}"
 # Terminal escapes, NUL and bidirectional overrides: text from a card is printed on terminals and in reports.
 FORBIDDEN_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
+PAIRS_JUDGED_BY = "pairs_judged_by"
+"""Key of a card's training settings: by risk, the judge that filtered the pairs."""
+
 MAX_TOKENS = 4096
 MAX_DIM = 65_536
 MAX_EXPRESSION_CHARACTERS = 65_536

@@ -41,6 +41,7 @@ from compose.laboratory import provenance
 from compose.laboratory.fluency import read_by
 from compose.laboratory.leakage import trained_prompts
 from compose.laboratory.measuring import MEASURE_SCHEMA, Yardstick, measured
+from compose.records import PAIRS_JUDGED_BY
 
 NUMBERS_FILE = "numbers.csv"
 KEY_DIGITS = 12
@@ -89,6 +90,7 @@ def evaluate(
         PatchedModel(base, subject.patch)  # refuses a patch of another base, and one that is not active
     suite = load_suite(spec, base)
     warnings = [line for subject in subjects for line in _vouched(suite, subject, pairs)]
+    warnings += [line for subject in subjects for line in _partial(suite, subject)]
     folder = runs / "evaluations" / f"{spec.name}-{_key(suite, base, subjects)}"
     with durable.locked(folder, waiting_for=f"another process that does this very evaluation, {folder}"):
         if (folder / RECORD_FILE).is_file():
@@ -165,6 +167,23 @@ def _vouched(suite: Suite, subject: Subject, pairs: Sequence[Path]) -> list[str]
             "whether it has seen test prompts was not checked (--pairs FILE)"
         ]
     return []
+
+
+def _pair_judges(subject: Subject) -> dict[str, str]:
+    """Return by risk the judge that filtered a patch's training pairs, as far as its card tells."""
+    said = subject.patch.card.training.get(PAIRS_JUDGED_BY)
+    return {risk: str(judge) for risk, judge in said.items() if judge} if isinstance(said, dict) else {}
+
+
+def _partial(suite: Suite, subject: Subject) -> Iterator[str]:
+    """Yield a line for each part whose judge also chose what the patch was taught: it likes what it chose."""
+    chose = {judge.split(" ")[0] for judge in _pair_judges(subject).values()}
+    for risk in suite.risks:
+        if risk.judge.name in chose:
+            second = suite.second.get(risk.name)
+            advice = "no second judge stands beside it" if second is None else f"read {second.name} beside it"
+            taught = f"{risk.judge.name} also filtered the pairs that {subject.name} was taught with"
+            yield f"{risk.name}: {taught}; {advice}"
 
 
 def _key(suite: Suite, base: Base, subjects: Sequence[Subject]) -> str:
@@ -316,4 +335,5 @@ def _described(subject: Subject) -> Measured:
         prefix=card.prefix,
         status=card.status,
         folder=str(subject.folder),
+        pairs_judged_by=_pair_judges(subject),
     )

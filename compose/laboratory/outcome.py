@@ -165,7 +165,7 @@ def pairs_table(pairs: PairSet) -> PairsTable:
         kept=pairs.table.kept,
         filters=tuple(filters),
         reference=first.reference if first else "",
-        judge=first.judge if first else "",
+        judge=pairs.judge,
         digest=pairs.digest,
     )
 

@@ -23,7 +23,7 @@ from compose.laboratory.rows import settings_of, training_rows
 from compose.laboratory.shelf import Shelf, Trained
 from compose.parse import make_record, revise
 from compose.progress import bar
-from compose.records import BaseRef, CardDraft, InitInfo, SelfTest
+from compose.records import PAIRS_JUDGED_BY, BaseRef, CardDraft, InitInfo, SelfTest
 from compose.strategies import Arm, ComposeStage, Stage, TrainStage, in_order, parents, stage_key
 from compose.training.anchors import AnchorSet
 from compose.training.pairs import Pair, PairSet
@@ -238,6 +238,7 @@ class Realiser:
         if teaching.anchors:
             data["anchors"] = teaching.anchors.digest
         training: dict[str, Any] = asdict(settings)
+        training[PAIRS_JUDGED_BY] = {risk: teaching.pairs[risk].judge for risk in seen}
         if stage.replay:
             training["replay"] = asdict(stage.replay)
         fields = {

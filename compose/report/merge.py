@@ -34,7 +34,7 @@ from compose.report.summary import ArmRow, CurveLine, Provenance, Row, Summary
 BySeed = Mapping[int, Mapping[str, Composition]]
 
 MAY_DIFFER = ("seed", "pairs_seed", "strategies", "strategy", "baselines", "runs", "device", "tracking")
-"""Settings in which merged runs may differ: seeds, which arms and baselines were run, and where and how runs are kept."""
+"""Settings in which merged runs may differ: seeds, which arms and baselines were run, where runs are kept and how."""
 
 
 def merge(runs: Sequence[RunResults]) -> Summary:

@@ -78,6 +78,11 @@ class PairSet:
         """The digest of the pairs, order included: the same on every machine, whatever the table says."""
         return of_bytes(b"\n".join(_line(pair) for pair in self.pairs))
 
+    @property
+    def judge(self) -> str:
+        """Name and version of the judge that chose and filtered the pairs; empty without pairs."""
+        return self.pairs[0].judge if self.pairs else ""
+
     def save(self, path: Path) -> None:
         """Write the pairs as JSON lines behind one line with format, digest and table: whole or not at all.
 

@@ -124,7 +124,8 @@ def test_a_patch_that_was_trained_on_a_test_prompt_is_not_measured(
     made = load(patch_folder("tox"))
     for name, pairs in (("fair", fair), ("unfair", unfair)):
         pairs.save(run / "pairs" / f"{name}.jsonl")
-        trained = Patch(made.prefix, revise(made.card, data={"gender_bias": pairs.digest}))
+        judged = {"pairs_judged_by": {"gender_bias": "gendered_words 2"}}
+        trained = Patch(made.prefix, revise(made.card, data={"gender_bias": pairs.digest}, training=judged))
         save(trained, run / "patches" / name)
 
     assert main(words(run / "patches" / "unfair", tmp_path / "runs", *QUICK)) == 2
@@ -135,6 +136,7 @@ def test_a_patch_that_was_trained_on_a_test_prompt_is_not_measured(
     assert main(words(run / "patches" / "fair", tmp_path / "runs", *QUICK)) == 0
     printed = capsys.readouterr().out
     assert "trained on" not in printed
+    assert "gendered_words also filtered the pairs that tox was taught with; no second judge" in printed
 
 
 def test_a_patch_that_does_not_say_what_it_was_trained_on_is_marked(

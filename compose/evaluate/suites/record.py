@@ -35,7 +35,7 @@ _RECORD = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 @dataclass(frozen=True, kw_only=True, config=_RECORD)
 class Measured:
-    """A patch that was measured: its name in the rows, what its card says it is, and where it lay."""
+    """A patch that was measured: its name in the rows, what its card says it is, where it lay, who judged its pairs."""
 
     name: str
     card_name: str
@@ -43,6 +43,7 @@ class Measured:
     prefix: str
     status: str
     folder: str
+    pairs_judged_by: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, config=_RECORD)

@@ -80,6 +80,7 @@ def test_every_strategy_is_realised_and_its_cards_say_how(teaching: Teaching, tm
     assert sequential.card.risks == ("tox", "bias")
     assert set(sequential.card.data) == {"tox", "bias", "anchors"}
     assert sequential.card.training["dpo_steps"] == 4
+    assert sequential.card.training["pairs_judged_by"] == {"tox": "j 1", "bias": "j 1"}
     assert tox.card.init is not None
     assert (tox.card.strategy, tox.card.init.text, tox.card.parents) == ("specialist", "Be polite.", ())
     assert concat.card.expression is not None
