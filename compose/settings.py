@@ -24,6 +24,7 @@ from compose.digest import of_file, of_json
 from compose.errors import Rejected
 
 if TYPE_CHECKING:  # its import takes torch with it
+    from compose.evaluate.attacks.spec import AttackSpec
     from compose.evaluate.suites import SuiteSpec
     from compose.laboratory.spec import ExperimentSettings
 
@@ -148,17 +149,43 @@ def suite(name: str, overrides: Sequence[str]) -> SuiteSpec:
     """
     from compose.evaluate.suites import SuiteSpec
 
-    known = known_suites()
+    return _of_group("suite", name, overrides, SuiteSpec)
+
+
+def attack(name: str, overrides: Sequence[str]) -> AttackSpec:
+    """Return the attack that `conf/attack/<name>.yaml` describes, with these overrides.
+
+    Raises:
+        Rejected: `settings-invalid` for an unknown name, key or value.
+    """
+    from compose.evaluate.attacks.spec import AttackSpec
+
+    return _of_group("attack", name, overrides, AttackSpec)
+
+
+def _of_group(group: str, name: str, overrides: Sequence[str], record: type[Record]) -> Record:
+    """Return the record that a file of a group describes, with these overrides."""
+    known = _known(group)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        advice = f"did you mean {near[0]}?" if near else "use one of these, or add a file to conf/suite/"
-        raise _invalid("--suite", f"one of {', '.join(known)}", f"{name!r}, without a file in conf/suite/", advice)
-    return checked(SuiteSpec, plain(_composed(f"suite/{name}", overrides, SuiteSpec)), subject=f"suite {name}")
+        advice = f"did you mean {near[0]}?" if near else f"use one of these, or add a file to conf/{group}/"
+        raise _invalid(f"--{group}", f"one of {', '.join(known)}", f"{name!r}, without a file in conf/{group}/", advice)
+    return checked(record, plain(_composed(f"{group}/{name}", overrides, record)), subject=f"{group} {name}")
 
 
 def known_suites() -> tuple[str, ...]:
     """Return the names of the suites that `conf/suite/` describes."""
-    return tuple(sorted(path.stem for path in (conf_folder() / "suite").glob("*.yaml")))
+    return _known("suite")
+
+
+def known_attacks() -> tuple[str, ...]:
+    """Return the names of the attacks that `conf/attack/` describes."""
+    return _known("attack")
+
+
+def _known(group: str) -> tuple[str, ...]:
+    """Return the names of the files of a group."""
+    return tuple(sorted(path.stem for path in (conf_folder() / group).glob("*.yaml")))
 
 
 def _composed(file: str, overrides: Sequence[str], record: type[Any] | None) -> DictConfig:

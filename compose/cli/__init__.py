@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from compose import __version__
 from compose.cli import (
+    attack,
     check,
     concat,
     current,
@@ -31,6 +32,7 @@ VERBS: dict[str, Verb] = {
     "mean": mean.VERB,
     "generate": generate.VERB,
     "evaluate": evaluate.VERB,
+    "attack": attack.VERB,
     "judge": judge.VERB,
     "check": check.VERB,
     "keys": keys.VERB,

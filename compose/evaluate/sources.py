@@ -36,7 +36,8 @@ class PromptFile:
         where: Only rows whose columns have these values.
         group: What the prompts have in common; not used when there is a `group_column`.
         group_column: Column with the group of each prompt.
-        rows: Key of the list of rows, for format `json`.
+        rows: Key of the list of rows, for format `json`; empty where the document is that list, whose rows may be
+            the prompts themselves.
         context_column: Column with a text that belongs in front of the prompt, as HarmBench's contextual behaviours
             have one; rows where it is empty are left as they are.
         skip_null: Whether a row whose prompt is null is left out, as where an attack found no prompt; an error if not.
@@ -156,9 +157,13 @@ def _listed(source: PromptFile, content: str) -> list[Mapping[str, Any]]:
         document = json.loads(content)
     except ValueError:
         raise _Malformed("no JSON") from None
-    rows = document.get(source.rows) if isinstance(document, dict) else None
+    rows = document
+    if source.rows:
+        rows = document.get(source.rows) if isinstance(document, dict) else None
+    elif isinstance(rows, list):
+        rows = [{source.column: row} if isinstance(row, str) else row for row in rows]
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise _Malformed(f"no list of objects under {source.rows!r}")
+        raise _Malformed(f"no list of objects under {source.rows!r}" if source.rows else "no list of objects or texts")
     return rows
 
 

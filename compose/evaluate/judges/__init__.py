@@ -124,16 +124,27 @@ def judge_all(judge: Judge, items: Sequence[Judged], *, subject: str) -> list[fl
     Raises:
         Rejected: `judge-silent` when the number of scores is not the number of items, or when none is usable.
     """
+    scores = judge_each(judge, items, subject=subject)
+    if items and all(score is None for score in scores):
+        raise silent(judge, subject, "scores from 0 to 1", f"none in {len(items)} completions")
+    return scores
+
+
+def judge_each(judge: Judge, items: Sequence[Judged], *, subject: str) -> list[float | None]:
+    """Return what `judge_all` returns, and None for every item where none is usable: for a few items at a time.
+
+    Whoever asks so must look at all scores in the end, as `judge_all` does.
+
+    Raises:
+        Rejected: `judge-silent` when the number of scores is not the number of items.
+    """
     if not items:
         return []
     raw = judge.score(items)
     if raw is None or len(raw) != len(items):
         got = "nothing" if raw is None else f"{len(raw)} scores"
-        raise _silent(judge, subject, f"one score for each of {len(items)} completions", got)
-    scores = [_usable(score) for score in raw]
-    if all(score is None for score in scores):
-        raise _silent(judge, subject, "scores from 0 to 1", f"none in {len(items)} completions")
-    return scores
+        raise silent(judge, subject, f"one score for each of {len(items)} completions", got)
+    return [_usable(score) for score in raw]
 
 
 def _usable(score: object) -> float | None:
@@ -143,7 +154,8 @@ def _usable(score: object) -> float | None:
     return value
 
 
-def _silent(judge: Judge, subject: str, expected: str, got: str) -> Rejected:
+def silent(judge: Judge, subject: str, expected: str, got: str) -> Rejected:
+    """Return the error about a judge that gave no usable score."""
     return Rejected(
         "judge-silent",
         subject=f"judge {judge.name} ({judge.version}) on {subject}",

@@ -125,3 +125,11 @@ def test_a_context_stands_in_front_of_its_prompt_as_in_harmbench(tmp_path: Path)
     path = written(tmp_path, "prompt,context\nask,told before\nplain,\n")
     given = source(path, format="csv", context_column="context")
     assert [text for text, _ in read_texts(given)] == ["told before\n\n---\n\nask", "plain"]
+
+
+def test_a_json_document_may_be_the_list_itself_and_a_row_the_prompt_itself(tmp_path: Path) -> None:
+    path = written(tmp_path, json.dumps(["one ", "", {"prompt": "two"}]))
+    assert read_texts(source(path, format="json", rows="", group="g")) == [("one", "g"), ("two", "g")]
+    with pytest.raises(Rejected) as caught:
+        read_texts(source(written(tmp_path, '["secret", 5]'), format="json", rows=""))
+    assert "secret" not in str(caught.value)
