@@ -7,19 +7,24 @@ from collections.abc import Sequence
 
 from compose import __version__
 from compose.cli import (
+    add,
     attack,
     check,
     concat,
     current,
+    diff,
     doctor,
     evaluate,
     generate,
+    init,
     judge,
     keys,
+    lock,
     mean,
     rollback,
     show,
     train,
+    why,
     yank,
 )
 from compose.cli.verb import Verb
@@ -34,6 +39,11 @@ VERBS: dict[str, Verb] = {
     "evaluate": evaluate.VERB,
     "attack": attack.VERB,
     "judge": judge.VERB,
+    "add": add.VERB,
+    "init": init.VERB,
+    "lock": lock.VERB,
+    "diff": diff.VERB,
+    "why": why.VERB,
     "check": check.VERB,
     "keys": keys.VERB,
     "current": current.VERB,

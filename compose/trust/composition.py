@@ -7,25 +7,25 @@ from collections.abc import Sequence
 from compose import algebra
 from compose.parse import revise
 from compose.patch_files import PlainPatch
-from compose.trust.claims import Lock, ResultClaim
+from compose.trust.claims import Lock, Manifest, ResultClaim
 
 
-def composed(lock: Lock, members: Sequence[PlainPatch], init: PlainPatch | None = None) -> PlainPatch:
-    """Return the composition of a lock, under the lock's name and version.
+def composed(claim: Lock | Manifest, members: Sequence[PlainPatch], init: PlainPatch | None = None) -> PlainPatch:
+    """Return the composition that a lock pins or a manifest asks for, under its name and version.
 
     Args:
-        lock: The lock.
+        claim: The lock or the manifest.
         members: Its patches, in its order.
         init: The start that a sum is made over.
 
     Raises:
         Rejected: `composition-invalid`, `base-mismatch` or `prefix-invalid`, when the method cannot be applied to them.
     """
-    params: dict[str, object] = dict(lock.method.params)
+    params: dict[str, object] = dict(claim.method.params)
     if init is not None:
         params["init"] = init
-    made = algebra.apply(lock.method.name, members, **params)
-    return PlainPatch(made.values, revise(made.card, name=lock.name, version=lock.version))
+    made = algebra.apply(claim.method.name, members, **params)
+    return PlainPatch(made.values, revise(made.card, name=claim.name, version=claim.version))
 
 
 def result_claim(made: PlainPatch) -> ResultClaim:
