@@ -9,6 +9,7 @@ from compose import __version__
 from compose.cli import (
     add,
     attack,
+    audit,
     check,
     concat,
     current,
@@ -21,6 +22,7 @@ from compose.cli import (
     keys,
     lock,
     mean,
+    release,
     rollback,
     show,
     train,
@@ -46,9 +48,11 @@ VERBS: dict[str, Verb] = {
     "why": why.VERB,
     "check": check.VERB,
     "keys": keys.VERB,
+    "release": release.VERB,
     "current": current.VERB,
     "rollback": rollback.VERB,
     "yank": yank.VERB,
+    "audit": audit.VERB,
     "doctor": doctor.VERB,
 }
 """Every verb, in the order of the help. A verb's module imports what is heavy only when it runs."""

@@ -1,4 +1,4 @@
-"""What the verbs about release channels share: their options, the writer, the reader."""
+"""What the verbs about release channels share: their options, the writer, the reader, the full check."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from compose.trust.client import Reader
     from compose.trust.metadata import Writer
     from compose.trust.release import Event
+    from compose.trust.releasing import Check
 
 
 def add_writing(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +75,18 @@ def opened(arguments: argparse.Namespace) -> Iterator[Reader]:
     state = arguments.state or default_state(arguments.channel)
     with open_channel(arguments.channel, read_keyring(arguments.keys), state=state, now=datetime.now(UTC)) as reader:
         yield reader
+
+
+def full_check(keys: Path) -> Check:
+    """Return the check that releases rest on, with the keyring and the suites that this folder vouches for."""
+    from compose.trust.check import check_release
+    from compose.trust.keyring import read_keyring
+    from compose.trust.suites import vouched_for
+
+    keyring, pins = read_keyring(keys), vouched_for(keys)
+    return lambda lock, patches, evidence, now: check_release(
+        lock, patches, evidence, keyring=keyring, pins=pins, now=now
+    )
 
 
 def told(event: Event, name: str) -> str:

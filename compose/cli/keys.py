@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     return status
 
 
-def add_keys(parser: argparse.ArgumentParser) -> None:
+def add_keys(parser: argparse._ActionsContainer) -> None:
     """Add the option that names the folder of keys."""
     parser.add_argument("--keys", type=Path, default=Path("keys"), metavar="DIR", help="folder of keys (default: keys)")
 

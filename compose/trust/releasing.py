@@ -13,7 +13,7 @@ from typing import NamedTuple
 from compose import digest
 from compose.errors import Rejected
 from compose.parse import read_record, strict_json
-from compose.patch_files import CARD_FILE, Contents, from_files, read_folder
+from compose.patch_files import CARD_FILE, PlainPatch, from_files, read_folder
 from compose.records import FORBIDDEN_TEXT
 from compose.trust.channel import Bundle
 from compose.trust.claims import Finding, Lock, Verdict, canonical, lock_digest
@@ -46,7 +46,7 @@ class BundledPatches:
                 folder, _, name = path.removeprefix(PATCHES_PREFIX).partition("/")
                 self._folders.setdefault(folder, {})[name] = data
 
-    def get(self, prefix: str, card_digest: str) -> Contents:
+    def get(self, prefix: str, card_digest: str) -> PlainPatch:
         """Return a patch, found to have these digests.
 
         Raises:
@@ -57,7 +57,7 @@ class BundledPatches:
             raise self._missing(f"the patch {prefix[:19]}... with the card {card_digest[:19]}...")
         return self._read(entry)
 
-    def find(self, prefix: str) -> Contents:
+    def find(self, prefix: str) -> PlainPatch:
         """Return a patch with this matrix, whatever its card: the newest when several cards describe it.
 
         Raises:
@@ -67,14 +67,13 @@ class BundledPatches:
         found = [self._read(entry) for entry in sorted(self._folders) if entry.startswith(start)]
         if not found:
             raise self._missing(f"a patch with the matrix {prefix[:19]}...")
-        return max(found, key=lambda held: number(held.card.version) if held.card else ())
+        return max(found, key=lambda held: number(held.card.version))
 
-    def _read(self, entry: str) -> Contents:
+    def _read(self, entry: str) -> PlainPatch:
         files, subject = self._folders[entry], f"{self._subject}: {PATCHES_PREFIX}{entry}"
         contents = from_files(files, subject=subject)
-        card = contents.card
-        found = None if card is None else _entry(card.prefix, digest.of_bytes(files[CARD_FILE]))
-        if found != entry:
+        found = contents.card and _entry(contents.card.prefix, digest.of_bytes(files[CARD_FILE]))
+        if contents.card is None or found != entry:
             raise Rejected(
                 "store-damaged",
                 subject=subject,
@@ -82,7 +81,7 @@ class BundledPatches:
                 got=found or "a patch without a card",
                 fix="tell the maintainers of the release; do not use it",
             )
-        return contents
+        return PlainPatch(contents.values, contents.card)
 
     def _missing(self, wanted: str) -> Rejected:
         return Rejected(

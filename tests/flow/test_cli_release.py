@@ -1,0 +1,170 @@
+"""compose release and compose audit, with the full check: what is proven goes out, and nothing else does."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compose import durable
+from compose.cli import main
+from compose.patch_files import to_files
+from compose.trust.claims import Lock, lock_digest
+from compose.trust.clock import instant
+from compose.trust.evidence import PAYLOAD_TYPE, gate_name, statement_bytes, statement_of
+from compose.trust.gates import decide
+from compose.trust.keys import load_signer, new_key, revoke_key, rotate_key
+from compose.trust.lockfile import write_lock_file
+from compose.trust.seal import seal
+from compose.trust.store import Store
+from tests.unit.trust.cases import N, locked, measurement, members, pins
+from tests.unit.trust.measurements import series
+
+CHANNEL = ["--channel", "channel"]
+
+
+class Desk:
+    """A maintainer's folder: a store, keys of two hours ago, the suites they vouch for, and locks."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.started = datetime.now(UTC) - timedelta(hours=2)
+        for role in ("evaluator", "releaser"):
+            new_key(root / "keys", role, role, now=self.started)
+        durable.write_text(root / "keys" / "suites.json", pins().model_dump_json())
+        self.held = members()
+        for number, one in enumerate(self.held):
+            assert one.card is not None
+            folder = root / f"patch-{number}"
+            for name, data in to_files(one.values, one.card).items():
+                durable.write_bytes(folder / name, data)
+            Store(root / "store").put(folder)
+
+    def lock(self, version: str = "1.0.0") -> Lock:
+        """Return a lock of the patches, which is in compose.lock afterwards."""
+        lock = locked(self.held, version=version)
+        write_lock_file(self.root / "compose.lock", lock)
+        return lock
+
+    def measure(self, lock: Lock, **changes: Any) -> None:
+        """Write evidence about a lock, of an hour ago, to evidence.json."""
+        found = measurement(lock, made=instant(self.started + timedelta(hours=1)), **changes)
+        passed = {
+            gate_name(gate): all(one.verdict == "passed" for one in decide(gate, found, lock.patches))
+            for gate in lock.gates
+        }
+        statement = statement_of(lock_digest(lock), f"{lock.name} {lock.version}", passed, found)
+        evaluator = load_signer(self.root / "keys", "evaluator", "evaluator", now=self.started)
+        durable.write_bytes(self.root / "evidence.json", seal(statement_bytes(statement), PAYLOAD_TYPE, evaluator))
+
+    def release(self, version: str = "1.0.0") -> int:
+        self.measure(self.lock(version))
+        return main(["release", "compose.lock", "--evidence", "evidence.json", *CHANNEL])
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """Stand in a maintainer's folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COMPOSE_KEY_PASSPHRASE", raising=False)
+    monkeypatch.setenv("COMPOSE_STATE", str(tmp_path / "state"))
+    return Desk(tmp_path)
+
+
+def test_what_is_proven_is_released_rolled_back_and_audited(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    assert desk.release("1.0.0") == 0
+    printed = capsys.readouterr().out
+    assert "allow: both 1.0.0" in printed
+    assert "release both 1.0.0" in printed
+    assert desk.release("1.1.0") == 0
+    assert main(["rollback", "both", "1.0.0", "--reason", "1.1.0 is slow", *CHANNEL]) == 0
+    assert main(["yank", "both", "1.1.0", "--reason", "1.1.0 is slow", *CHANNEL]) == 0
+    capsys.readouterr()
+
+    assert main(["current", "both", *CHANNEL]) == 0
+    assert "both 1.0.0" in capsys.readouterr().out
+    assert main(["audit", *CHANNEL]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "sound  both 1.0.0 (current)",
+        "sound  both 1.1.0 (yanked)",
+        "2 releases, 0 unsound",
+    ]
+
+
+def test_nothing_is_released_without_evidence(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.lock()
+
+    assert main(["release", "compose.lock", *CHANNEL]) == 1
+    printed = capsys.readouterr().out
+    assert "evidence-missing" in printed
+    assert printed.endswith("nothing was released\n")
+    assert not Path("channel").exists()
+
+
+def test_nothing_is_released_that_its_evidence_denies(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = desk.lock()
+    ids = {one.name: one.digest for one in lock.patches}
+    toxic = series((1.0,) * N).model_copy(update={"members": dict.fromkeys(ids, (0.0,) * N)})
+    whole = measurement(lock)
+    desk.measure(lock, series=(toxic, *whole.series[1:]))
+
+    assert main(["release", "compose.lock", "--evidence", "evidence.json", *CHANNEL]) == 1
+    assert "gate-failed" in capsys.readouterr().out
+    assert not Path("channel").exists()
+
+
+def test_evidence_about_another_version_releases_nothing(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.measure(desk.lock("1.0.0"))
+    desk.lock("1.1.0")
+
+    assert main(["release", "compose.lock", "--evidence", "evidence.json", *CHANNEL]) == 1
+    assert "evidence-other-lock" in capsys.readouterr().out
+
+
+def test_an_audit_denies_what_a_revoked_evaluator_measured(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    assert desk.release() == 0
+    revoke_key(desk.root / "keys", "evaluator", now=datetime.now(UTC), reason="made numbers up")
+    capsys.readouterr()
+
+    assert main(["audit", "both", *CHANNEL]) == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith("UNSOUND  both 1.0.0 (current)")
+    assert "key-revoked" in printed
+    assert "made numbers up" in printed
+
+
+def test_a_rotated_releaser_takes_the_channel_over(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    assert desk.release() == 0
+    assert main(["current", "both", *CHANNEL]) == 0
+    rotate_key(desk.root / "keys", "releaser", now=datetime.now(UTC))
+    assert main(["release", "--renew", *CHANNEL]) == 0
+    assert "version 2" in capsys.readouterr().out
+
+    assert main(["current", "both", *CHANNEL]) == 0
+    roots = [json.loads(path.read_text())["signed"]["version"] for path in Path("channel/metadata").glob("*.root.json")]
+    assert sorted(roots) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ([], "settings-invalid"),
+        (["nothing.lock"], "lock-invalid"),
+        (["compose.lock", "--evidence", "nothing.json"], "evidence-invalid"),
+        (["compose.lock", "--evidence", "evidence.json", "--key", "evaluator"], "key-role"),
+        (["compose.lock", "--evidence", "evidence.json", "--keys", "none"], "keyring-invalid"),
+        (["compose.lock", "--evidence", "evidence.json", "--store", "none"], "store-missing"),
+        (["--renew"], "release-missing"),
+    ],
+)
+def test_what_cannot_be_read_is_said_and_releases_nothing(
+    desk: Desk, capsys: pytest.CaptureFixture[str], words: list[str], code: str
+) -> None:
+    desk.measure(desk.lock())
+
+    assert main(["release", *words, *CHANNEL]) == 2
+    assert capsys.readouterr().err.startswith(f"{code}:")
+    assert not Path("channel").exists()
