@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lint launchers environment clean
+.PHONY: help reproduce test lint launchers benchmark environment clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,6 +18,7 @@ help:
 	@echo 'make test        the tests'
 	@echo 'make lint        format, lint and types'
 	@echo 'make launchers   add the submitit and Ray launchers for clusters'
+	@echo 'make benchmark   add lm-eval for `compose benchmark`'
 	@echo 'make clean       remove the environment (results and caches of models stay)'
 
 reproduce: $(STAMP)
@@ -37,6 +38,11 @@ launchers: $(STAMP)
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet \
 	  --constraint .constraints.txt --editable '.[launchers,submitit,ray]'
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps hydra-ray-launcher==1.2.2
+
+# lm-eval brings 32 packages for one verb: whoever wants the verb adds them.
+benchmark: $(STAMP)
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet \
+	  --constraint .constraints.txt --editable '.[benchmark]'
 
 environment: $(STAMP)
 

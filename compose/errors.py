@@ -91,6 +91,8 @@ CODES: dict[str, str] = {
     "release-order": "a release, rollback or yank that cannot follow what a channel has had",
     "release-missing": "a release that a channel does not hold",
     "release-withdrawn": "a release that was yanked and must not be used",
+    "benchmark-invalid": "a task of lm-eval that is unknown, cannot be loaded, or asks two models differently",
+    "extra-missing": "an optional package that a verb needs is not installed",
     "machine-refused": "a file, folder or connection that the operating system would not open",
 }
 

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from compose.assets import Asset
 
 REQUIRED = ("torch", "transformers", "trl", "peft", "hydra-core", "omegaconf", "safetensors", "pydantic")
-OPTIONAL = ("wandb", "bitsandbytes", "hydra-joblib-launcher", "hydra-submitit-launcher", "hydra-ray-launcher")
+OPTIONAL = (
+    "wandb",
+    "lm_eval",
+    "bitsandbytes",
+    "hydra-joblib-launcher",
+    "hydra-submitit-launcher",
+    "hydra-ray-launcher",
+)
 GIGABYTE = 1e9
 LEAST_MEMORY_BYTES = 6e9
 """What `make reproduce` may use."""

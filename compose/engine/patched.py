@@ -14,6 +14,7 @@ from compose.base import Base, encode, stop_ids
 from compose.engine.context import refuse_too_long
 from compose.engine.decode import generate
 from compose.engine.layout import refuse_empty
+from compose.engine.prefix import PrefixCache
 from compose.engine.rows import Row, Sampling
 from compose.engine.self_test import PROBE, record_self_test, run_self_test
 from compose.engine.sharing import prefix_cache
@@ -79,6 +80,11 @@ class PatchedModel:
             run_self_test(base.model, patch.prefix, test, patch.card.name)
         with torch.no_grad():
             self._cache = prefix_cache(base.model, [patch.prefix])
+
+    @property
+    def cache(self) -> PrefixCache:
+        """The patch's keys and values, for the engine's own functions; its index in their rows is 0."""
+        return self._cache
 
     def generate(
         self,

@@ -29,7 +29,7 @@ from compose.evaluate.results import BASE
 from compose.evaluate.risks import Risk, load_risk
 from compose.evaluate.suites import Suite, SuiteSpec
 from compose.laboratory import provenance
-from compose.laboratory.evaluating import Subject, _described, _named, _vouched
+from compose.laboratory.evaluating import Subject, _vouched, described, named
 from compose.progress import bar
 
 KEY_DIGITS = 12
@@ -94,7 +94,7 @@ def attack(
             `prompts-overlap` for a patch that was trained on one of the requests; `judge-silent` when no reply of a
             system could be judged.
     """
-    subjects = _named([(load(folder), folder) for folder in folders])  # before the base: a wrong path costs no minute
+    subjects = named([(load(folder), folder) for folder in folders])  # before the base: a wrong path costs no minute
     made = spec.attack.make()
     base = load_base(model, device=device)
     for subject in subjects:
@@ -191,7 +191,7 @@ def _record(
         requests=digest_of(risk.test),
         base=siege.base.name,
         fingerprint=siege.base.fingerprint,
-        patches=tuple(_described(subject) for subject in subjects),
+        patches=tuple(described(subject) for subject in subjects),
         judge=risk.judge.name,
         judge_version=risk.judge.version,
         second_judge=None if second is None else second.name,

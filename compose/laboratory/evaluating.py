@@ -84,7 +84,7 @@ def evaluate(
         Rejected: What loading, the self-test, the suite, the judges or the disk refuse; `prompts-overlap` for a patch
             that was trained on prompts of the suite.
     """
-    subjects = _named([(load(folder), folder) for folder in folders])  # before the base: a wrong path costs no minute
+    subjects = named([(load(folder), folder) for folder in folders])  # before the base: a wrong path costs no minute
     base = load_base(model, device=device)
     for subject in subjects:
         PatchedModel(base, subject.patch)  # refuses a patch of another base, and one that is not active
@@ -108,7 +108,7 @@ def evaluate(
             settings=TypeAdapter(SuiteSpec).dump_python(spec, mode="json"),
             base=base.name,
             fingerprint=base.fingerprint,
-            patches=tuple(_described(subject) for subject in subjects),
+            patches=tuple(described(subject) for subject in subjects),
             scorer=scorer,
             parts=parts,
             numbers=numbers,
@@ -129,7 +129,7 @@ def evaluate(
     return folder
 
 
-def _named(patches: Sequence[tuple[Patch, Path]]) -> list[Subject]:
+def named(patches: Sequence[tuple[Patch, Path]]) -> list[Subject]:
     """Return the patches under names that tell them apart.
 
     Raises:
@@ -326,7 +326,8 @@ def _noticed(parts: Sequence[Part], counts: Sequence[Counts]) -> Iterator[str]:
                 yield f"{one.part}: {n} of {one.completions} completions of {one.composition} {what}, in no rate"
 
 
-def _described(subject: Subject) -> Measured:
+def described(subject: Subject) -> Measured:
+    """Return what a record says of a patch."""
     card = subject.patch.card
     return Measured(
         name=subject.name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,19 +39,22 @@ def terminal(record: EvaluationRecord) -> str:
             lines.append((block,) + ("",) * (len(HEADS) - 1))
             shown = block
         lines.append(_row(number))
-    widths = [
-        max(len(line[place]) for line in lines if line[1:] != ("",) * (len(HEADS) - 1)) for place in range(len(HEADS))
-    ]
-    aligned = [
+    about = f"suite {record.suite}, {record.base}, seed {record.settings['seed']}, prompts {record.suite_digest[:19]}"
+    notes = "".join(f"\nnote: {warning}" for warning in record.warnings)
+    return f"{record.title}\n{about}\n\n" + aligned(lines) + notes
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Return lines of equally many cells in columns, numbers to the right; a line of its first cell alone is a head."""
+    full = [line for line in lines if any(line[1:])]
+    widths = [max(len(line[place]) for line in full) for place in range(len(lines[0]))]
+    return "\n".join(
         GUTTER.join(
             cell.ljust(width) if place == 0 else cell.rjust(width)
             for place, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
-    ]
-    about = f"suite {record.suite}, {record.base}, seed {record.settings['seed']}, prompts {record.suite_digest[:19]}"
-    notes = "".join(f"\nnote: {warning}" for warning in record.warnings)
-    return f"{record.title}\n{about}\n\n" + "\n".join(aligned) + notes
+    )
 
 
 def _shown(record: EvaluationRecord) -> Iterator[Number]:

@@ -205,16 +205,30 @@ def recheck(place: Path) -> EvaluationRecord:
     folder = place if place.is_dir() else place.parent
     rows = read_rows(folder, record)
     numbers, found = made_of(record.parts, rows)
-    wrong = [*_unequal(record.numbers, numbers), *_unequal(record.counts, found)]
+    refuse_other_numbers(folder / RECORD_FILE, (*record.numbers, *record.counts), (*numbers, *found))
+    return record
+
+
+def refuse_other_numbers(path: Path, stated: Sequence[object], made: Sequence[object]) -> None:
+    """Refuse a record whose numbers are not those that its rows give.
+
+    Args:
+        path: The record, for the error.
+        stated: Its numbers.
+        made: Those made from its rows, in the same order.
+
+    Raises:
+        Rejected: `results-differ`.
+    """
+    wrong = list(_unequal(stated, made))
     if wrong:
         raise Rejected(
             "results-differ",
-            subject=str(folder / RECORD_FILE),
+            subject=str(path),
             expected="the numbers that its rows give",
             got=f"{len(wrong)} that differ: {'; '.join(wrong[:3])}",
             fix="do not trust this record: ask whoever made it, or evaluate again",
         )
-    return record
 
 
 def _unequal(stated: Sequence[object], made: Sequence[object]) -> Iterator[str]:

@@ -1,0 +1,113 @@
+"""MMLU from a folder on this disk, asked as lm-eval asks it (Hendrycks et al. 2020, 2009.03300).
+
+The folder holds `test/<subject>_test.csv` and `dev/<subject>_dev.csv`, with the columns question, choice0 to choice3
+and answer (0 to 3). `dev` gives the examples of few-shot prompts.
+"""
+
+from __future__ import annotations
+
+import csv
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from compose.digest import of_file, of_json
+from compose.errors import Rejected
+
+PREFIX = "mmlu_"
+SPLITS = ("test", "dev")
+COLUMNS = ("question", "choice0", "choice1", "choice2", "choice3", "answer")
+LETTERS = ("A", "B", "C", "D")
+
+
+def subjects(folder: Path) -> list[str]:
+    """Return the subjects of a folder, in alphabetical order.
+
+    Raises:
+        Rejected: `asset-missing` when it has none.
+    """
+    found = sorted(path.name.removesuffix("_test.csv") for path in (folder / "test").glob("*_test.csv"))
+    if not found:
+        raise Rejected(
+            "asset-missing",
+            subject=str(folder),
+            expected="MMLU as CSV files: test/<subject>_test.csv and dev/<subject>_dev.csv",
+            got="no such files" if folder.is_dir() else "no such folder",
+            fix="name the folder that holds them (--data), or leave it out: lm-eval then asks the HF hub",
+        )
+    return found
+
+
+def task(folder: Path, subject: str) -> dict[str, Any]:
+    """Return lm-eval's task of one subject with the questions of a folder; lm-eval's name, wording and metric."""
+    choices = "\n".join(f"{letter}. {{{{choices[{place}]}}}}" for place, letter in enumerate(LETTERS))
+    return {
+        "task": f"{PREFIX}{subject}",
+        "custom_dataset": partial(_dataset, folder, subject),
+        "test_split": "test",
+        "fewshot_split": "dev",
+        "fewshot_config": {"sampler": "first_n"},
+        "output_type": "multiple_choice",
+        "description": "The following are multiple choice questions (with answers) about "
+        f"{subject.replace('_', ' ')}.\n\n",
+        "doc_to_text": f"{{{{question.strip()}}}}\n{choices}\nAnswer:",
+        "doc_to_choice": list(LETTERS),
+        "doc_to_target": "answer",
+        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+        "metadata": {"version": 1.0},
+    }
+
+
+def digest(folder: Path, subject: str) -> str:
+    """Return the digest of one subject's files."""
+    return of_json([of_file(_path(folder, subject, split)) for split in SPLITS])
+
+
+def read(folder: Path, subject: str, split: str) -> list[dict[str, Any]]:
+    """Return the questions of one file: question, four choices, and the index of the right one.
+
+    Raises:
+        Rejected: `asset-missing`; `prompts-unreadable` for a file of other columns, an answer outside 0 to 3 or a
+            question without words.
+    """
+    path = _path(folder, subject, split)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, UnicodeDecodeError) as error:
+        raise _unreadable(path, f"{type(error).__name__}: {error}") from error
+    lines = csv.DictReader(text.splitlines(keepends=True), strict=True)
+    rows = []
+    try:
+        if tuple(lines.fieldnames or ()) != COLUMNS:
+            raise _unreadable(path, f"columns {', '.join(lines.fieldnames or ()) or 'none'}")
+        for line in lines:
+            cells = [line[name] for name in COLUMNS]
+            if None in cells or None in line or cells[-1] not in ("0", "1", "2", "3") or not cells[0].strip():
+                raise _unreadable(path, f"another kind of row before line {lines.line_num + 1}")
+            rows.append({"question": cells[0], "choices": cells[1:5], "answer": int(cells[5])})
+    except csv.Error as error:
+        raise _unreadable(path, f"line {lines.line_num}: {error}") from error
+    if not rows:
+        raise _unreadable(path, "no question")
+    return rows
+
+
+def _path(folder: Path, subject: str, split: str) -> Path:
+    return folder / split / f"{subject}_{split}.csv"
+
+
+def _dataset(folder: Path, subject: str, **_: object) -> dict[str, Any]:
+    """Return both splits as lm-eval takes them; it hands over a task's metadata, which say nothing here."""
+    from datasets import Dataset
+
+    return {split: Dataset.from_list(read(folder, subject, split)) for split in SPLITS}
+
+
+def _unreadable(path: Path, got: str) -> Rejected:
+    return Rejected(
+        "prompts-unreadable",
+        subject=str(path),
+        expected=f"UTF-8 CSV with the columns {', '.join(COLUMNS)}, the answer from 0 to 3",
+        got=got,
+        fix="get the file again, or name another folder (--data)",
+    )
