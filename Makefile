@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lint launchers benchmark environment clean
+.PHONY: help reproduce test mutations lint launchers benchmark environment clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,6 +16,7 @@ STAMP := $(VENV)/.complete-$(shell (pwd; cat pyproject.toml .constraints.txt) | 
 help:
 	@echo 'make reproduce   the quick forgetting experiment on a real small model: table and HTML report'
 	@echo 'make test        the tests'
+	@echo 'make mutations   the tests of damaged files, with 20,000 damages each'
 	@echo 'make lint        format, lint and types'
 	@echo 'make launchers   add the submitit and Ray launchers for clusters'
 	@echo 'make benchmark   add lm-eval for `compose benchmark`'
@@ -26,6 +27,9 @@ reproduce: $(STAMP)
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest
+
+mutations: $(STAMP)
+	@COMPOSE_MUTATIONS=20000 $(BIN)/python -m pytest tests/properties -k mutated
 
 lint: $(STAMP)
 	@$(BIN)/ruff format --check .

@@ -125,21 +125,7 @@ def _applied(claim: Manifest | Lock, members: Sequence[PlainPatch], store: Store
                 fix="compose patches of the base that is named, or name their base",
             )
     start = claim.method.params.get("init")
-    return composed(claim, members, _by_prefix(start, store) if isinstance(start, str) else None)
-
-
-def _by_prefix(digest: str, store: Store) -> PlainPatch:
-    """Return the first patch of the store, by name and version, that has a prefix digest: the start of a sum."""
-    for stored in store.all():
-        if stored.card.prefix == digest:
-            return store.get(stored.card.prefix, stored.card_digest)
-    raise Rejected(
-        "store-missing",
-        subject=f"{digest}, a parameter of the method",
-        expected=f"a patch with this prefix digest in the store {store.root}",
-        got="no such patch",
-        fix="add its folder with `compose add`",
-    )
+    return composed(claim, members, store.find(start) if isinstance(start, str) else None)
 
 
 def _untrue(lock: Lock, claimed: Claim, found: Claim) -> Rejected:

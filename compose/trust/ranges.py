@@ -9,9 +9,10 @@ import re
 from typing import NamedTuple
 
 from compose.errors import Rejected
-from compose.records import RANGE_PATTERN, VERSION_PATTERN
+from compose.records import NAME_PATTERN, RANGE_PATTERN, VERSION_PATTERN, Relation
 
 ANY = "*"
+_RELATION = re.compile(rf"({NAME_PATTERN})(?: ?({RANGE_PATTERN}))?")
 _COMPARISON = re.compile(r"(==|>=|<=|>|<|\^)(.+)")
 
 
@@ -53,6 +54,18 @@ def admits(range_: str, version: str) -> bool:
         number(version)
         return True
     return all(_holds(comparison, number(version)) for comparison in range_.split(","))
+
+
+def relation(text: str) -> Relation:
+    """Return the relation that a word of the command line means: "bias", "bias>=1.2.0,<2.0.0" or "bias ^1.2.0".
+
+    Raises:
+        Rejected: `version-invalid`.
+    """
+    match = _RELATION.fullmatch(text)
+    if match is None:
+        raise _invalid(text, "a patch's name, and a range when not every version is meant: bias>=1.2.0,<2.0.0")
+    return Relation(name=match.group(1), range=match.group(2) or ANY)
 
 
 def _holds(comparison: str, version: Number) -> bool:

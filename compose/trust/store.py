@@ -11,7 +11,7 @@ in the store is found by reading the cards: there is no index that could be lost
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,13 +72,21 @@ class Store:
         self.root = root
         self.patches = root / PATCHES
 
-    def put(self, folder: Path, *, name: str | None = None, version: str | None = None) -> Stored:
+    def put(
+        self,
+        folder: Path,
+        *,
+        name: str | None = None,
+        version: str | None = None,
+        says: Mapping[str, object] | None = None,
+    ) -> Stored:
         """Return the patch of a folder, which is in the store afterwards; one that is there already stays as it is.
 
         Args:
             folder: A patch's folder with a card.
             name: Name to give it, instead of its card's.
             version: Version to give it, instead of its card's.
+            says: What its card shall say of other patches, instead: `requires`, `conflicts`, `breaks`, `provides`.
 
         Raises:
             Rejected: As `patch_files.from_files`; `artifact-missing` without a card; `store-conflict` when the store
@@ -95,7 +103,8 @@ class Store:
                 fix="take it for a patch of a base with `compose concat PATCH --model BASE --out DIR`, and add that",
             )
         card, data = contents.card, files[CARD_FILE]
-        changes = {key: value for key, value in (("name", name), ("version", version)) if value is not None}
+        given = {"name": name, "version": version, **(says or {})}
+        changes = {key: value for key, value in given.items() if value is not None}
         if changes:
             card = revise(card, **changes)
             data = card_bytes(card)

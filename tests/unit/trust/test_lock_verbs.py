@@ -14,6 +14,7 @@ import pytest
 from compose import artifact
 from compose.artifact import Patch
 from compose.cli import main
+from compose.trust.store import Store
 
 Make = Callable[..., Patch]
 
@@ -115,12 +116,31 @@ def test_why_is_answered(folders: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert typed("why harm") == 2
 
 
+def test_relations_are_given_on_the_command_line_and_explained(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed("add patches/bias")
+    assert (
+        typed("add patches/toxicity --conflicts bias^1.0.0 --requires guard --breaks harm<2.0.0 --provides clean") == 0
+    )
+    typed("init toxicity bias")
+    capsys.readouterr()
+
+    assert typed("lock manifest.toml") == 2
+    assert "because toxicity 1.0.0 conflicts with bias ^1.0.0" in capsys.readouterr().err.replace("none, ", "")
+    card = Store(folders / "store").versions("toxicity")[0].card
+    assert (card.requires[0].name, card.breaks[0].range, card.provides) == ("guard", "<2.0.0", ("clean",))
+
+
 @pytest.mark.parametrize(
     ("line", "code"),
     [
         ("add patches/none", "artifact-missing"),
         ("add patches/toxicity patches/bias --name one", "settings-invalid"),
         ("add patches/toxicity --version 1.0", "card-invalid"),
+        ("add patches/toxicity --requires bias>=1", "version-invalid"),
+        ("add patches/toxicity --requires toxicity", "card-invalid"),
+        ("add patches/toxicity --provides Clean", "card-invalid"),
         ("add patches/bias --name toxicity", "store-conflict"),
         ("init", "already-exists"),
         ("init harm --out other.toml", "store-missing"),

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from compose.errors import Rejected
-from compose.trust.ranges import admits, number
+from compose.trust.ranges import admits, number, relation
 
 
 def test_versions_are_compared_as_numbers() -> None:
@@ -62,3 +62,24 @@ def test_opposite_comparisons_part_all_versions() -> None:
         assert admits(f">={bound}", version) != admits(f"<{bound}", version)
         assert admits(f"<={bound}", version) != admits(f">{bound}", version)
         assert admits(f"=={bound}", version) == (admits(f"<={bound}", version) and admits(f">={bound}", version))
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "range_"),
+    [
+        ("bias", "bias", "*"),
+        ("bias*", "bias", "*"),
+        ("gender-bias>=1.2.0,<2.0.0", "gender-bias", ">=1.2.0,<2.0.0"),
+        ("bias ^1.2.0", "bias", "^1.2.0"),
+    ],
+)
+def test_a_relation_is_a_name_and_perhaps_a_range(text: str, name: str, range_: str) -> None:
+    assert (relation(text).name, relation(text).range) == (name, range_)
+
+
+@pytest.mark.parametrize(
+    "text", ["", ">=1.0.0", "bias>=1.0", "Bias", "bias 1.0.0", "bias>= 1.0.0", "../bias", "bias\n"]
+)
+def test_another_word_is_no_relation(text: str) -> None:
+    with pytest.raises(Rejected, match="version-invalid"):
+        relation(text)

@@ -245,3 +245,32 @@ def test_a_full_disk_keeps_what_is_there(
         shutil.rmtree(
             next((path for path in store.patches.iterdir() if path.name != first.entry), tmp_path / "no"), True
         )
+
+
+def test_a_reader_takes_no_patch_that_is_swapped_under_it(store: Store, put: Put, tmp_path: Path) -> None:
+    """One process swaps a patch's folder for another's; 400 reads give the patch that was asked for, or refuse."""
+    good, other = put("tox", rows=[[1.0, 2.0]]), put("bias", rows=[[5.0, 6.0]])
+    mine, aside, forged = store.patches / good.entry, tmp_path / "aside", tmp_path / "forged"
+    shutil.copytree(store.patches / other.entry, forged)
+    child = os.fork()
+    if child == 0:
+        while True:  # until it is killed
+            mine.rename(aside)
+            forged.rename(mine)
+            mine.rename(forged)
+            aside.rename(mine)
+    taken = 0
+    try:
+        for _ in range(400):
+            try:
+                patch = store.get(good.card.prefix, good.card_digest)
+            except Rejected:
+                continue
+            assert patch.card == good.card
+            assert patch.values.tolist() == [[1.0, 2.0]]
+            taken += 1
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+    assert taken
