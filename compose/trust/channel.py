@@ -22,6 +22,7 @@ from compose import digest, durable
 from compose.errors import Rejected
 from compose.parse import make_record
 from compose.plain_file import read_bytes
+from compose.records import ParentRef
 from compose.trust.claims import ClaimedBase, canonical
 from compose.trust.clock import instant
 from compose.trust.metadata import HASH, TARGETS_FOLDER, Signatures, Writer, read_signed, write_signed
@@ -30,14 +31,19 @@ from compose.trust.release import (
     MAX_HISTORY_BYTES,
     RELEASE_FILE,
     RELEASE_TYPE,
+    WITHDRAWN_FILE,
     Event,
     History,
     Release,
-    history_bytes,
+    Withdrawal,
+    Withdrawals,
+    log_bytes,
     read_history,
+    read_release,
+    read_withdrawals,
     released_files,
 )
-from compose.trust.seal import seal
+from compose.trust.seal import MAX_SEALED_BYTES, open_seal, seal
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class Bundle:
         version: Its version.
         base: The base that it is for.
         lock: Digest of its lock.
+        patches: What it is made of.
         files: Path -> bytes: the lock, the verdict, the evidence, the patches.
         note: What its users should know.
     """
@@ -57,6 +64,7 @@ class Bundle:
     version: str
     base: ClaimedBase
     lock: str
+    patches: tuple[ParentRef, ...]
     files: Mapping[str, bytes] = field(repr=False)
     note: str = ""
 
@@ -68,14 +76,15 @@ def publish(channel: Path, bundle: Bundle, writer: Writer, now: datetime) -> Eve
 
     Raises:
         Rejected: `release-order` when the version is not above all that were released; `release-invalid` for a bundle
-            that is not complete; `channel-keys`, `channel-invalid`, `key-revoked`, `key-expired`; `disk-full` or
-            `read-only`.
+            that is not complete; `release-withdrawn` for one with a patch that was withdrawn; `channel-keys`,
+            `channel-invalid`, `key-revoked`, `key-expired`; `disk-full` or `read-only`.
     """
     fields = {
         "name": bundle.name,
         "version": bundle.version,
         "base": bundle.base,
         "lock": bundle.lock,
+        "patches": bundle.patches,
         "files": released_files(bundle.files),
         "released": instant(now),
         "note": bundle.note,
@@ -83,6 +92,9 @@ def publish(channel: Path, bundle: Bundle, writer: Writer, now: datetime) -> Eve
     subject = f"release of {bundle.name} {bundle.version}"
     release = make_record(Release, fields, subject=subject, code="release-invalid")
     with _writing(channel, writer, now) as session:
+        withdrawn = session.withdrawals().among(release.patches)
+        if withdrawn is not None:
+            raise _withdrawn(subject, withdrawn)
         sealed = seal(canonical(release), RELEASE_TYPE, writer.signer)
         files = {f"{release.name}/{release.version}/{path}": data for path, data in bundle.files.items()}
         files[f"{release.name}/{release.version}/{RELEASE_FILE}"] = sealed
@@ -109,6 +121,42 @@ def yank(channel: Path, name: str, version: str, reason: str, writer: Writer, no
     """
     with _writing(channel, writer, now) as session:
         return session.commit(name, _Done("yank", version, session.released(name, version), reason), {})
+
+
+def withdraw(
+    channel: Path, name: str, version: str, reason: str, writer: Writer, now: datetime
+) -> tuple[Withdrawal, ...]:
+    """Return the withdrawals of a patch: every release that it is part of is refused from now on, and none can follow.
+
+    A name and version mean every matrix that releases of this channel have known under them, and that is not withdrawn.
+
+    Raises:
+        Rejected: `release-missing`, when no release has such a patch that is not withdrawn; `release-invalid` without a
+            reason; and as `publish`.
+    """
+    with _writing(channel, writer, now) as session:
+        before = session.withdrawals()
+        found = {
+            patch.digest: patch
+            for patch in session.released_patches()
+            if (patch.name, patch.version) == (name, version) and before.among([patch]) is None
+        }
+        if not found:
+            raise _nothing(channel, f"a release with the patch {name} {version}")
+        key = writer.signer.public_key.keyid
+        added = tuple(
+            make_record(
+                Withdrawal,
+                {"patch": patch, "at": instant(now), "by": key, "reason": reason.strip()},
+                subject=f"withdrawal of {name} {version}",
+                code="release-invalid",
+            )
+            for patch in found.values()
+        )
+        fields = {"patches": (*before.patches, *added)}
+        after = make_record(Withdrawals, fields, subject=WITHDRAWN_FILE, code="release-invalid")
+        session.write({WITHDRAWN_FILE: log_bytes(after)})
+        return added
 
 
 def renew(channel: Path, writer: Writer, now: datetime) -> int:
@@ -144,23 +192,48 @@ class _Session:
     writer: Writer
     now: datetime
 
-    def history(self, name: str) -> History:
-        """Return the history of a name, verified against the channel's metadata; an empty one when it has none."""
-        path = f"{name}/{HISTORY_FILE}"
+    def read(self, path: str, max_bytes: int) -> bytes | None:
+        """Return a file of the channel, verified against its metadata, or None when they name no such file."""
         target = self.before.targets.get(path) if self.before else None
         if target is None:
-            return make_record(History, {"name": name}, subject=f"name {name}", code="release-invalid")
+            return None
         place = self.channel / TARGETS_FOLDER / target.get_prefixed_paths()[0]
-        data = read_bytes(place, max_bytes=MAX_HISTORY_BYTES, code="channel-invalid", subject=str(place))
+        data = read_bytes(place, max_bytes=max_bytes, code="channel-invalid", subject=str(place))
         if data is None or digest.of_bytes(data) != f"sha256:{target.hashes[HASH]}":
             raise Rejected(
                 "channel-invalid",
                 subject=str(place),
-                expected=f"the history that the channel's metadata name, sha256:{target.hashes[HASH]}",
+                expected=f"the file that the channel's metadata name, sha256:{target.hashes[HASH]}",
                 got="no such file" if data is None else digest.of_bytes(data),
                 fix="restore the folder from a copy that readers can use, the newest that there is",
             )
-        return read_history(data, name=name, subject=str(place))
+        return data
+
+    def history(self, name: str) -> History:
+        """Return the history of a name; an empty one when it has none."""
+        data = self.read(f"{name}/{HISTORY_FILE}", MAX_HISTORY_BYTES)
+        if data is None:
+            return make_record(History, {"name": name}, subject=f"name {name}", code="release-invalid")
+        return read_history(data, name=name, subject=f"{self.channel}: {name}/{HISTORY_FILE}")
+
+    def withdrawals(self) -> Withdrawals:
+        """Return every patch that was withdrawn."""
+        data = self.read(WITHDRAWN_FILE, MAX_HISTORY_BYTES)
+        return Withdrawals() if data is None else read_withdrawals(data, subject=f"{self.channel}: {WITHDRAWN_FILE}")
+
+    def released_patches(self) -> Iterator[ParentRef]:
+        """Yield the patches of every release whose seal counts; the others are refused by every reader anyway."""
+        for path in sorted(self.before.targets) if self.before else ():
+            if not path.endswith(f"/{RELEASE_FILE}"):
+                continue
+            sealed = self.read(path, MAX_SEALED_BYTES) or b""
+            try:
+                opened = open_seal(sealed, self.writer.keyring, "releaser", self.now, payload_type=RELEASE_TYPE)
+            except Rejected as error:
+                if error.code in ("key-expired", "key-revoked"):
+                    continue
+                raise
+            yield from read_release(opened.payload, subject=path).patches
 
     def released(self, name: str, version: str) -> str:
         """Return the digest of a version's release.json."""
@@ -179,14 +252,17 @@ class _Session:
             "by": self.writer.signer.public_key.keyid,
         }
         event = make_record(Event, fields, subject=f"{done.action} of {name}", code="release-invalid")
-        written = {**files, f"{name}/{HISTORY_FILE}": history_bytes(history.with_event(event))}
+        self.write({**files, f"{name}/{HISTORY_FILE}": log_bytes(history.with_event(event))})
+        return event
+
+    def write(self, files: Mapping[str, bytes]) -> None:
+        """Make these files part of the channel's next version, which keeps all others."""
         targets = dict(self.before.targets) if self.before else {}
-        for path, data in written.items():
+        for path, data in files.items():
             targets[path] = TargetFile.from_data(path, data, [HASH])
             (hashed,) = targets[path].get_prefixed_paths()
             durable.write_bytes(self.channel / TARGETS_FOLDER / hashed, data)
         write_signed(self.channel, self.before, targets, self.writer, self.now)
-        return event
 
 
 @contextmanager
@@ -214,4 +290,16 @@ def _nothing(channel: Path, wanted: str) -> Rejected:
         expected=wanted,
         got="nothing of the kind was released here",
         fix="check the folder, the name and the version; `compose audit` lists what a channel holds",
+    )
+
+
+def _withdrawn(subject: str, withdrawal: Withdrawal) -> Rejected:
+    """Return the error about a composition with a patch that was withdrawn."""
+    patch = withdrawal.patch
+    return Rejected(
+        "release-withdrawn",
+        subject=subject,
+        expected="patches that may be used",
+        got=f"{patch.name} {patch.version}, withdrawn at {withdrawal.at}: {withdrawal.reason}",
+        fix="compose it with another version of the patch",
     )

@@ -7,7 +7,7 @@ rules cannot be read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -15,14 +15,16 @@ from pydantic import Field, model_validator
 from compose import digest
 from compose.errors import Rejected
 from compose.parse import make_record, read_record, strict_json
-from compose.records import Claim, Digest, Name, PlainText, Version
-from compose.trust.claims import ClaimedBase, canonical
+from compose.records import Claim, Digest, Name, ParentRef, PlainText, Version
+from compose.trust.claims import MAX_PATCHES, ClaimedBase, canonical
 from compose.trust.clock import Instant
+from compose.trust.keyring import KeyId
 from compose.trust.ranges import number
 
 RELEASE_TYPE = "application/vnd.compose.release+json"
 RELEASE_FILE = "release.json"
 HISTORY_FILE = "history.json"
+WITHDRAWN_FILE = "withdrawn.json"
 LOCK_FILE = "compose.lock"
 VERDICT_FILE = "verdict.json"
 EVIDENCE_PREFIX = "evidence-"
@@ -31,6 +33,7 @@ MAX_RELEASE_BYTES = 1024 * 1024
 MAX_HISTORY_BYTES = 4 * 1024 * 1024
 MAX_RELEASED_FILE_BYTES = 128 * 1024 * 1024
 MAX_FILES = 1024
+MAX_EVENTS = 10_000
 
 _PART = r"[a-z0-9][a-z0-9_-]{0,159}(?:\.[a-z0-9_-]{1,64}){0,2}"
 FilePath = Annotated[str, Field(pattern=rf"^{_PART}(?:/{_PART}){{0,3}}$", max_length=512)]
@@ -54,6 +57,7 @@ class Release(Claim):
         version: Its version.
         base: The base that it is for.
         lock: Digest of its lock.
+        patches: What it is made of.
         files: Its lock, verdict, evidence and patches; nothing is released without each of them.
         released: When.
         note: What its users should know.
@@ -64,6 +68,7 @@ class Release(Claim):
     version: Version
     base: ClaimedBase
     lock: Digest
+    patches: Annotated[tuple[ParentRef, ...], Field(min_length=1, max_length=MAX_PATCHES)]
     files: Annotated[tuple[ReleasedFile, ...], Field(min_length=4, max_length=MAX_FILES)]
     released: Instant
     note: PlainText = ""
@@ -103,7 +108,7 @@ class Event(Claim):
     version: Version
     release: Digest
     at: Instant
-    by: Annotated[str, Field(pattern="^[0-9a-f]{64}$", max_length=64)]
+    by: KeyId
     reason: PlainText = ""
 
 
@@ -112,7 +117,7 @@ class History(Claim):
 
     schema_version: Literal[1] = 1
     name: Name
-    events: Annotated[tuple[Event, ...], Field(max_length=10_000)] = ()
+    events: Annotated[tuple[Event, ...], Field(max_length=MAX_EVENTS)] = ()
 
     @model_validator(mode="after")
     def _can_have_happened(self) -> Self:
@@ -129,6 +134,11 @@ class History(Claim):
     def current(self) -> Event | None:
         """The event that made the current version current; None when that version was yanked, or before any."""
         return self._state().current
+
+    @property
+    def lapsed(self) -> Event | None:
+        """The yank that left no version current, while none is."""
+        return self._state().lapsed
 
     @property
     def released(self) -> Mapping[str, str]:
@@ -172,6 +182,7 @@ class _State:
 
     def __init__(self) -> None:
         self.current: Event | None = None
+        self.lapsed: Event | None = None
         self.released: dict[str, str] = {}
         self.yanked: dict[str, Event] = {}
         self._latest = ""
@@ -185,10 +196,10 @@ class _State:
         if event.action == "yank":
             self.yanked[event.version] = event
             if self.current is not None and self.current.version == event.version:
-                self.current = None
+                self.current, self.lapsed = None, event
         else:
             self.released[event.version] = event.release
-            self.current = event
+            self.current, self.lapsed = event, None
         return ""
 
     def _fault(self, event: Event) -> str:
@@ -209,6 +220,44 @@ class _State:
         if event.action == "rollback" and self.current is not None and self.current.version == event.version:
             return f"{event.version} is current"
         return ""
+
+
+class Withdrawal(Claim):
+    """A patch that must not be used, whatever it is part of.
+
+    Attributes:
+        patch: The patch; its matrix is what counts, under whichever name.
+        at: Since when.
+        by: Id of the releaser's key.
+        reason: Why.
+    """
+
+    patch: ParentRef
+    at: Instant
+    by: KeyId
+    reason: Annotated[PlainText, Field(min_length=1)]
+
+
+class Withdrawals(Claim):
+    """Every patch that a channel has taken back, the earliest first."""
+
+    schema_version: Literal[1] = 1
+    patches: Annotated[tuple[Withdrawal, ...], Field(max_length=MAX_EVENTS)] = ()
+
+    def among(self, patches: Iterable[ParentRef]) -> Withdrawal | None:
+        """Return the first withdrawal of one of these patches, or None."""
+        digests = {patch.digest for patch in patches}
+        return next((each for each in self.patches if each.patch.digest in digests), None)
+
+
+def read_withdrawals(data: bytes, *, subject: str) -> Withdrawals:
+    """Return the withdrawals that `data` spells.
+
+    Raises:
+        Rejected: `release-invalid`.
+    """
+    fields = strict_json(data, subject=subject, code="release-invalid", max_bytes=MAX_HISTORY_BYTES)
+    return read_record(Withdrawals, fields, subject=subject, code="release-invalid")
 
 
 def read_release(data: bytes, *, subject: str) -> Release:
@@ -240,9 +289,9 @@ def read_history(data: bytes, *, name: str, subject: str) -> History:
     return history
 
 
-def history_bytes(history: History) -> bytes:
-    """Return the bytes of history.json."""
-    return canonical(history) + b"\n"
+def log_bytes(log: History | Withdrawals) -> bytes:
+    """Return the bytes of history.json or withdrawn.json."""
+    return canonical(log) + b"\n"
 
 
 def released_files(files: Mapping[str, bytes]) -> tuple[dict[str, object], ...]:

@@ -14,7 +14,7 @@ from compose import digest
 from compose.errors import Rejected
 from compose.parse import read_record, strict_json
 from compose.patch_files import CARD_FILE, PlainPatch, from_files, read_folder
-from compose.records import FORBIDDEN_TEXT
+from compose.records import FORBIDDEN_TEXT, ParentRef
 from compose.trust.channel import Bundle
 from compose.trust.claims import Finding, Lock, Verdict, canonical, lock_digest
 from compose.trust.client import Fetched, Reader
@@ -133,7 +133,7 @@ def prepare(
     if verdict.decision != "allow":
         return Prepared(verdict, None)
     files[VERDICT_FILE] = canonical(verdict)
-    return Prepared(verdict, Bundle(lock.name, lock.version, lock.base, lock_digest(lock), files, note))
+    return Prepared(verdict, Bundle(lock.name, lock.version, lock.base, lock_digest(lock), _patches(lock), files, note))
 
 
 def recheck(fetched: Fetched, *, check: Check) -> Verdict:
@@ -148,9 +148,9 @@ def recheck(fetched: Fetched, *, check: Check) -> Verdict:
     """
     release, subject = fetched.release, f"release of {fetched.release.name} {fetched.release.version}"
     lock = read_lock(fetched.files[LOCK_FILE], subject=f"{subject}: {LOCK_FILE}")
-    found = (lock.name, lock.version, lock.base, lock_digest(lock))
-    if found != (release.name, release.version, release.base, release.lock):
-        raise _invalid(subject, f"the lock {release.lock}", f"{lock.name} {lock.version}, {found[3]}")
+    found = (lock_digest(lock), lock.name, lock.version, lock.base, _patches(lock))
+    if found != (release.lock, release.name, release.version, release.base, release.patches):
+        raise _invalid(subject, f"the lock {release.lock}", f"{lock.name} {lock.version}, {found[0]}")
     exhibits = {path: fetched.files[path] for path in sorted(fetched.files) if path.startswith(EVIDENCE_PREFIX)}
     told = read_verdict(fetched.files[VERDICT_FILE], subject=f"{subject}: {VERDICT_FILE}")
     digests = tuple(digest.of_bytes(data) for data in exhibits.values())
@@ -175,7 +175,7 @@ class Audited(NamedTuple):
     Attributes:
         name: Name of the composition.
         version: Its version.
-        standing: "current", "released" or "yanked".
+        standing: "current", "released", "yanked", or "withdrawn" when one of its patches was.
         findings: What the check says now, or why the release cannot be checked.
     """
 
@@ -202,16 +202,20 @@ def audit(reader: Reader, keyring: Keyring, *, check: Check, names: Iterable[str
     Raises:
         Rejected: As `Reader.history`, for a name whose history cannot be read.
     """
+    withdrawals = reader.withdrawals()
     for name in reader.names() if names is None else names:
         history = reader.history(name)
         for version in history.released:
             findings = [_doubted(event, keyring) for event in history.events if event.version == version]
+            standing = _standing(history, version)
             try:
                 fetched = reader.fetch(name, version, withdrawn=True)
+                if withdrawals.among(fetched.release.patches) is not None and standing != "yanked":
+                    standing = "withdrawn"
                 findings.append(recheck(fetched, check=check).findings)
             except Rejected as error:
                 findings.append((_finding(error),))
-            yield Audited(name, version, _standing(history, version), tuple(each for part in findings for each in part))
+            yield Audited(name, version, standing, tuple(each for part in findings for each in part))
 
 
 def _standing(history: History, version: str) -> str:
@@ -245,6 +249,11 @@ def _finding(error: Rejected) -> Finding:
     said = {"subject": error.subject, "expected": error.expected, "got": error.got, "fix": error.fix}
     plain = {name: FORBIDDEN_TEXT.sub("?", text)[:MAX_TEXT_CHARACTERS] for name, text in said.items()}
     return Finding(code=error.code, severity="error", **plain)
+
+
+def _patches(lock: Lock) -> tuple[ParentRef, ...]:
+    """Return what a release says of the patches that it is made of."""
+    return tuple(ParentRef(name=patch.name, version=patch.version, digest=patch.digest) for patch in lock.patches)
 
 
 def _entries(lock: Lock, store: Store) -> list[str]:

@@ -55,12 +55,23 @@ def test_a_yanked_release_is_refused_with_its_reason(shop: Shop, capsys: pytest.
     assert "leaks names" in printed.err
 
 
+def test_a_yanked_patch_takes_its_releases_with_it(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["yank", "tox", "1.1.0", "--patch", "--reason", "poisoned", "--channel", "channel"]) == 0
+    assert capsys.readouterr().out.rstrip().endswith(": poisoned")
+
+    assert main(["current", NAME, "--channel", "channel"]) == 2
+    assert "tox 1.1.0" in capsys.readouterr().err
+    assert main(["rollback", NAME, "1.0.0", "--reason", "tox 1.1.0 is poisoned", "--channel", "channel"]) == 0
+    assert main(["current", NAME, "--channel", "channel"]) == 0
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
         (["rollback", NAME, "1.1.0", "--reason", "x", "--channel", "channel"], "release-order"),
         (["rollback", NAME, "1.0.0", "--reason", " ", "--channel", "channel"], "release-order"),
         (["rollback", NAME, "0.1.0", "--reason", "x", "--channel", "channel"], "release-missing"),
+        (["yank", "tox", "9.0.0", "--patch", "--reason", "x", "--channel", "channel"], "release-missing"),
         (["yank", NAME, "1.0", "--reason", "x", "--channel", "channel"], "release-missing"),
         (["yank", "../calm", "1.0.0", "--reason", "x", "--channel", "channel"], "release-invalid"),
         (["yank", NAME, "1.0.0", "--reason", "x", "--channel", "nowhere"], "release-missing"),

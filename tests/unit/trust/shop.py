@@ -7,16 +7,23 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from compose.trust.channel import Bundle, publish, renew, rollback, yank
+from compose import digest
+from compose.records import ParentRef
+from compose.trust.channel import Bundle, publish, renew, rollback, withdraw, yank
 from compose.trust.claims import ClaimedBase
 from compose.trust.client import Fetched, Reader, open_channel
 from compose.trust.keyring import Keyring, read_keyring
 from compose.trust.keys import load_signer, new_key, private_signers
 from compose.trust.metadata import Writer
-from compose.trust.release import Event
+from compose.trust.release import Event, Withdrawal
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 NAME = "calm"
+
+
+def patch(name: str, version: str) -> ParentRef:
+    """Return a patch whose matrix is known by its name and version."""
+    return ParentRef(name=name, version=version, digest=digest.of_bytes(f"{name} {version}".encode()))
 
 
 def bundle(version: str, name: str = NAME, content: bytes = b"") -> Bundle:
@@ -27,6 +34,7 @@ def bundle(version: str, name: str = NAME, content: bytes = b"") -> Bundle:
         version=version,
         base=ClaimedBase(name="tiny", fingerprint="sha256:" + "b" * 64),
         lock="sha256:" + "c" * 64,
+        patches=(patch("tox", version), patch("bias", "1.0.0")),
         files={
             "compose.lock": b"lock " + mark,
             "verdict.json": b"verdict " + mark,
@@ -77,6 +85,10 @@ class Shop:
         self.advance()
         return yank(self.channel, NAME, version, reason, self.writer(), self.now)
 
+    def withdraw(self, name: str, version: str, reason: str = "it was stolen") -> tuple[Withdrawal, ...]:
+        self.advance()
+        return withdraw(self.channel, name, version, reason, self.writer(), self.now)
+
     def renew(self) -> int:
         self.advance()
         return renew(self.channel, self.writer(), self.now)
@@ -98,7 +110,7 @@ class Shop:
             return reader.fetch(NAME, version)
 
 
-def open_shop(root: Path) -> Shop:
-    """Return a shop with one releaser, whose key counts for 1,000 days."""
-    new_key(root / "keys", "releaser", "releaser", now=NOON, days=1000)
+def open_shop(root: Path, days: int = 1000) -> Shop:
+    """Return a shop with one releaser, whose key counts for so many days."""
+    new_key(root / "keys", "releaser", "releaser", now=NOON, days=days)
     return Shop(root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -124,9 +125,37 @@ def test_a_bundle_that_is_not_complete_makes_no_channel(shop: Shop) -> None:
     whole = bundle("1.0.0")
     for path in whole.files:
         files = {name: data for name, data in whole.files.items() if name != path}
-        part = type(whole)(whole.name, whole.version, whole.base, whole.lock, files)
+        part = replace(whole, files=files)
         assert code_of(lambda part=part: publish(shop.channel, part, shop.writer(), shop.now)) == "release-invalid"  # type: ignore[misc]
     assert not shop.channel.exists()
+
+
+def test_a_withdrawn_patch_withdraws_every_release_that_it_is_part_of(shop: Shop) -> None:
+    shop.release("1.0.0")
+    shop.release("1.1.0")
+    shop.release("1.0.0", "fair")
+    assert [each.patch.version for each in shop.withdraw("tox", "1.0.0", "its data were poisoned")] == ["1.0.0"]
+
+    for name in (NAME, "fair"):
+        with shop.open() as reader, pytest.raises(Rejected, match=r"tox 1\.0\.0.*its data were poisoned") as refused:
+            reader.fetch(name, "1.0.0")
+        assert refused.value.code == "release-withdrawn"
+    assert shop.fetch("1.1.0").release.version == "1.1.0"
+    with shop.open() as reader:
+        assert reader.fetch(NAME, "1.0.0", withdrawn=True).files == bundle("1.0.0").files
+
+    shop.withdraw("bias", "1.0.0")
+    assert code_of(lambda: shop.fetch("1.1.0")) == "release-withdrawn"
+    assert code_of(lambda: shop.release("1.2.0")) == "release-withdrawn"  # it has the same bias 1.0.0
+
+
+def test_only_what_was_released_and_is_not_withdrawn_can_be_withdrawn(shop: Shop) -> None:
+    assert code_of(lambda: shop.withdraw("tox", "1.0.0")) == "release-missing"
+    shop.release("1.0.0")
+    assert code_of(lambda: shop.withdraw("tox", "2.0.0")) == "release-missing"
+    assert code_of(lambda: shop.withdraw("tox", "1.0.0", " ")) == "release-invalid"
+    shop.withdraw("tox", "1.0.0")
+    assert code_of(lambda: shop.withdraw("tox", "1.0.0")) == "release-missing"
 
 
 @pytest.mark.parametrize("role", ["author", "evaluator"])
@@ -149,7 +178,7 @@ def test_an_expired_or_revoked_releaser_releases_nothing(shop: Shop) -> None:
 
 def test_a_channel_is_renewed_before_it_expires(shop: Shop) -> None:
     shop.release("1.0.0")
-    for _ in range(30):  # two and a half years, past the first root's 365 days
+    for _ in range(14):  # 406 days, past the 365 of the first root and of the first targets
         shop.advance(days=29)
         shop.renew()
         assert shop.current() == "1.0.0"

@@ -6,7 +6,7 @@ import pytest
 
 from compose.errors import Rejected
 from compose.trust.claims import canonical
-from compose.trust.release import Event, History, Release, history_bytes, read_history, read_release, released_files
+from compose.trust.release import Event, History, Release, log_bytes, read_history, read_release, released_files
 from tests.unit.trust.shop import bundle
 
 FIRST, SECOND = "sha256:" + "1" * 64, "sha256:" + "2" * 64
@@ -80,7 +80,7 @@ def test_an_event_that_cannot_follow_is_refused(next_: Event, found: str) -> Non
     # Nor can it be read from a channel.
     forged = before.model_copy(update={"events": (*before.events, next_)})
     with pytest.raises(Rejected) as unread:
-        read_history(history_bytes(forged), name="calm", subject="x")
+        read_history(log_bytes(forged), name="calm", subject="x")
     assert unread.value.code == "release-invalid"
 
 
@@ -94,11 +94,11 @@ def test_a_yanked_version_does_not_come_back() -> None:
 def test_a_history_with_a_gap_or_of_another_name_is_refused() -> None:
     done = history(("release", "1.0.0"), ("release", "1.1.0"))
     gap = done.model_copy(update={"events": done.events[1:]})
-    for data, name in ((history_bytes(gap), "calm"), (history_bytes(done), "other"), (b"{}", "calm")):
+    for data, name in ((log_bytes(gap), "calm"), (log_bytes(done), "other"), (b"{}", "calm")):
         with pytest.raises(Rejected) as refused:
             read_history(data, name=name, subject="x")
         assert refused.value.code == "release-invalid"
-    assert read_history(history_bytes(done), name="calm", subject="x") == done
+    assert read_history(log_bytes(done), name="calm", subject="x") == done
 
 
 def release(**changes: object) -> bytes:
@@ -108,6 +108,7 @@ def release(**changes: object) -> bytes:
         "version": given.version,
         "base": given.base,
         "lock": given.lock,
+        "patches": given.patches,
         "files": released_files(given.files),
         "released": "2026-06-01T00:00:00Z",
     }
