@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that `evaluate` has for a lock."""
     lock = parser.add_argument_group("of a lock")
     lock.add_argument("--key", metavar="NAME", help="evaluator's key that seals the evidence")
-    add_keys(lock)
+    add_keys(parser)
     lock.add_argument("--store", type=Path, default=Path("store"), metavar="DIR", help="the store (default: store)")
     lock.add_argument(
         "--out", type=Path, default=EVIDENCE_FILE, metavar="FILE", help=f"where it goes (default: {EVIDENCE_FILE})"

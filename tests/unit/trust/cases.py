@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jaxtyping import Float32
 from numpy import ndarray
 from securesystemslib.signer import CryptoSigner
@@ -163,22 +165,22 @@ def suites(n: int = N) -> dict[str, SuitePin]:
     }
 
 
-def pins() -> Pins:
+def pins(n: int = N) -> Pins:
     """Return those suites as ones that somebody vouches for."""
-    return Pins(suites=suites(), passages=(DATA,))
+    return Pins(suites=suites(n), passages=(DATA,))
 
 
-def measurement(lock: Lock, **changes: Any) -> Measured:
-    """Return a measurement under which every gate of `GATES` is passed."""
+def measurement(lock: Lock, *, n: int = N, **changes: Any) -> Measured:
+    """Return a measurement on so many prompts under which every gate of `GATES` is passed."""
     ids = {one.name: one.digest for one in lock.patches}
-    zeros = (0.0,) * N
+    zeros = (0.0,) * n
     toxic = series(zeros).model_copy(update={"members": dict.fromkeys(ids, zeros)})
     gas = series(zeros, metric="gender_bias/gas", suite="gender_bias", part="professions")
     gas = gas.model_copy(update={"members": dict.fromkeys(ids, zeros)})
     text = passages([0.0, 0.4] * 40)
     text = text.model_copy(update={"members": dict.fromkeys(ids, text.base)})
     fields: dict[str, Any] = {
-        "suites": suites(),
+        "suites": suites(n),
         "base": lock.base.fingerprint,
         "composition": lock.result.digest,
         "members": ids,
@@ -200,9 +202,10 @@ def sealed(lock: Lock, found: Measured, *, role: Role = "evaluator", about: str 
 
 
 @cache
-def signer(role: Role) -> CryptoSigner:
-    """Return the key of a role."""
-    return CryptoSigner.generate_ed25519()
+def signer(role: Role, holder: str = "") -> CryptoSigner:
+    """Return the key of a role, the same in every run; another holder's is another one."""
+    secret = hashlib.sha256(f"{role} {holder}".encode()).digest()
+    return CryptoSigner(Ed25519PrivateKey.from_private_bytes(secret))
 
 
 def keyring(change: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> Keyring:
