@@ -56,13 +56,16 @@ def shown(folders: Folders) -> str:
     from compose.report.tables import terminal
 
     try:
-        table = terminal(read_results(folders.run))
+        results = read_results(folders.run)
+        table = terminal(results)
     except Rejected as error:
         again = f"remove {folders.run} and repeat the command: patches and measurements are kept apart"
         raise Rejected(error.code, subject=error.subject, expected=error.expected, got=error.got, fix=again) from error
     if not folders.page.is_file():
         report.build([folders.run], folders.report)
-    return f"{table}\nreport:  {folders.page}\nresults: {folders.run}"
+    lock = f"compose init --run {shlex.quote(str(folders.run))} --arm ARM"
+    arms = ", ".join(arm.name for arm in results.arms)
+    return f"{table}\nreport:  {folders.page}\nresults: {folders.run}\nto lock an arm: {lock}\n  one of {arms}"
 
 
 def main() -> int:

@@ -104,7 +104,7 @@ def _find(text: str, keys: Sequence[Key]) -> int | None:
     word = next((key for key in reversed(keys) if isinstance(key, str)), None)
     if word is None:
         return None
-    lines = text.splitlines(keepends=True)
+    lines = text.split("\n")
     looks = 0
     for match in re.finditer(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text):
         first = text.count("\n", 0, match.start())
@@ -112,10 +112,10 @@ def _find(text: str, keys: Sequence[Key]) -> int | None:
             looks += 1
             if looks > MAX_LOOKS:
                 return None
-            read = _read("".join(lines[:last]))
+            read = _read("\n".join(lines[:last]))
             if read is None:
                 continue  # the value goes on on the next line
-            if _holds(read, keys) and not _holds(_read("".join(lines[:first])) or {}, keys):
+            if _holds(read, keys) and not _holds(_read("\n".join(lines[:first])) or {}, keys):
                 return match.start()
             break
     return None

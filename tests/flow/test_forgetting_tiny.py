@@ -17,12 +17,14 @@ import pytest
 
 from compose import artifact, settings
 from compose.base import Base
+from compose.cli import main
 from compose.engine.patched import PatchedModel
 from compose.errors import Rejected
 from compose.laboratory import job
 from compose.laboratory.folders import Folders
 from compose.report.results import RunResults, read_records, read_results
 from compose.training.stage import train_stage
+from compose.trust.lockfile import read_lock_file
 from experiments import forgetting
 from tests.wandb_files import recorded
 
@@ -96,6 +98,18 @@ def test_every_arm_leaves_a_patch_that_passes_its_self_test(run: Run, tiny: Base
         assert patch.card.name == name
         assert "utility/perplexity" in patch.card.metrics
         assert run.results.compositions[name].patch == patch.card.prefix
+
+
+@pytest.mark.parametrize("arm", sorted(ARMS))
+def test_every_arm_is_two_commands_from_a_lock_of_its_very_patch(run: Run, tmp_path: Path, arm: str) -> None:
+    manifest, store = str(tmp_path / "manifest.toml"), str(tmp_path / "store")
+    assert main(["init", "--run", str(run.folders.run), "--arm", arm, "--out", manifest, "--store", store]) == 0
+    assert main(["lock", manifest, "--store", store]) == 0
+
+    lock = read_lock_file(tmp_path / "compose.lock")
+    assert lock.result.digest == artifact.load(run.folders.patches / arm).card.prefix
+    assert len(lock.patches) == (2 if arm.startswith(("concat", "mean")) else 1)
+    assert "--arm ARM" in forgetting.shown(run.folders)
 
 
 def test_curves_show_the_start_the_way_and_the_end_of_every_stage(run: Run) -> None:

@@ -38,6 +38,11 @@ def test_a_first_manifest_locks_to_its_patches(store: Store, put: Put) -> None:
     assert lock.method.params == {"weights": (0.25, 0.75)}
 
 
+@pytest.mark.parametrize("params", [{"start": 0, "stop": 1}, {"init": "sha256:" + "a" * 64}, {"weights": (1.0,)}])
+def test_parameters_of_every_kind_are_read_back(put: Put, params: dict[str, Any]) -> None:
+    assert read(put("a"), params=params).method.params == params
+
+
 @pytest.mark.parametrize("risk", HEADLINES)
 def test_every_risk_has_gates_beside_the_base_and_the_specialist(put: Put, risk: str) -> None:
     gates = [(gate.metric, gate.regression) for gate in read(put("a", risks=(risk,))).gates]

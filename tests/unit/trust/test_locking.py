@@ -202,6 +202,17 @@ def test_locks_that_differ_say_how(filled: Store, put: Put) -> None:
     assert difference(old, old) == ()
 
 
+def test_a_new_version_of_one_matrix_shows_its_card(store: Store, put: Put) -> None:
+    put("toxicity", "1.0.0", rows=[[1.0, 2.0]])
+    old = make_lock(manifest("toxicity"), store)
+    put("toxicity", "1.0.1", rows=[[1.0, 2.0]], seed=5)
+    lines = [str(change) for change in difference(old, make_lock(manifest("toxicity"), store))]
+
+    assert lines[0] == "~ patch toxicity: 1.0.0 -> 1.0.1"
+    assert lines[1].startswith("~ card of toxicity: sha256:")
+    assert len(lines) == 2
+
+
 def _with_guard(store: Store, put: Put) -> Store:
     put("guard")
     return store

@@ -133,6 +133,22 @@ def test_a_manifest_of_many_keys_is_refused_soon() -> None:
     assert "and 3992 more" in refused(text)
 
 
+def test_a_separator_that_python_takes_for_a_line_end_moves_no_line() -> None:
+    assert "line 26, column 1: unknown key 'gates.0.limmit'" in refused(
+        GOOD.replace("limit", "limmit").replace("A comment", "A \u2028 comment")
+    )
+
+
+def test_the_place_of_a_key_is_not_sought_for_ever() -> None:
+    decoys = "".join(f"# name {number}\n" for number in range(100))
+
+    assert "line " not in refused(decoys + GOOD.replace('name = "bias"', 'name = "Bias"'))
+
+
+def test_a_missing_head_key_has_no_line() -> None:
+    assert refused(GOOD.replace('name = "both"\n', "")) == "'name' is missing"
+
+
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(Rejected, match="no such file"):
         read_manifest_file(tmp_path / "manifest.toml")
