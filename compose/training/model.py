@@ -1,13 +1,13 @@
-"""The model that TRL trains: PEFT's prompt-tuning model, with its scoring forward run on the shared prefix."""
+"""The models that TRL trains: PEFT's prompt-tuning and LoRA models, with their scoring forward run on the engine."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from peft import PeftModelForCausalLM, PromptTuningConfig, TaskType
+from peft import LoraConfig, PeftConfig, PeftModelForCausalLM, PromptTuningConfig, TaskType
 from torch import Tensor
 from transformers import PreTrainedModel
 from trl.trainer.utils import FusedCausalLMOutput
@@ -21,38 +21,41 @@ ROWS_IN_CACHE = 8
 """Rows of logits that a CPU scores at a time: at 50,000 words they stay in its cache from one reading to the next."""
 
 
-class SharedPrefixModel(PeftModelForCausalLM):  # type: ignore[misc]  # peft ships no types
-    """A PEFT prompt-tuning model whose scoring forward shares the prefix and skips positions without a label.
+class SharedScoringModel(PeftModelForCausalLM):  # type: ignore[misc]  # peft ships no types
+    """A PEFT model whose scoring forward runs on the engine: prompts once, and no position without a label.
 
     TRL's trainers call `forward(..., labels=..., fused_lm_head=True)` and read per-token log-probabilities; that call
     is answered here, so losses, callbacks, checkpoints and distributed wrappers stay TRL's. Every other call, and a
     base that cannot share a prefix exactly, takes PEFT's own path.
+
+    Args:
+        base: The model that PEFT wraps.
+        config: What PEFT adds to it.
+        behind: Gives the prefix that stands in front of every row, as it is now; None for no prefix.
+        unpatched: The frozen base that anchors are compared with; None where `base` still is one.
 
     Attributes:
         anchors: Texts that the next scoring call compares with the base, in the same pass as its rows.
         anchor_divergence: Their mean KL(base || patched), differentiable; None when the last call had no anchors.
     """
 
-    def __init__(self, base: PreTrainedModel, prefix: Float[Tensor, "tokens dim"], frozen_tokens: int = 0) -> None:
-        """Wrap `base` with `prefix`; its first `frozen_tokens` rows get no gradient."""
-        config = PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=prefix.shape[0])
+    def __init__(
+        self,
+        base: PreTrainedModel,
+        config: PeftConfig,
+        behind: Callable[[], Float[Tensor, "tokens dim"] | None],
+        unpatched: PreTrainedModel | None = None,
+    ) -> None:
         super().__init__(base, config)
         self.anchors: Sequence[Anchor] = ()
         self.anchor_divergence: Float[Tensor, ""] | None = None
-        weight = self.prefix_parameter()
-        with torch.no_grad():
-            weight.copy_(prefix)
-        if frozen_tokens:
-            keep = torch.ones(prefix.shape[0], 1)
-            keep[:frozen_tokens] = 0
-            weight.register_hook(lambda gradient: gradient * keep.to(gradient))
+        self.behind = behind
+        frozen: PreTrainedModel = self.get_base_model() if unpatched is None else unpatched
+        self.unpatched: Callable[[], PreTrainedModel] = lambda: (
+            frozen
+        )  # itself an attribute, it would be saved as a part
 
-    def prefix_parameter(self) -> torch.nn.Parameter:
-        """Return the trained embeddings, [tokens, dim]."""
-        parameter: torch.nn.Parameter = self.prompt_encoder["default"].embedding.weight
-        return parameter
-
-    def train(self, mode: bool = True) -> SharedPrefixModel:
+    def train(self, mode: bool = True) -> SharedScoringModel:
         """Set the mode of the wrapper only: dropout in the frozen base would make shared and plain paths differ."""
         super().train(mode)
         self.base_model.eval()
@@ -63,7 +66,7 @@ class SharedPrefixModel(PeftModelForCausalLM):  # type: ignore[misc]  # peft shi
         base = self.get_base_model()
         if not fused_lm_head:
             return super().forward(*args, **kwargs)
-        cache = prefix_cache(base, [self.prefix_parameter()])
+        cache = prefix_cache(base, [self.behind()])
         anchors = trees_of(self.anchors)
         if why_not_shared(base) is not None:
             scored = super().forward(*args, fused_lm_head=True, **kwargs)
@@ -83,9 +86,41 @@ class SharedPrefixModel(PeftModelForCausalLM):  # type: ignore[misc]  # peft shi
         """Keep the divergence of the anchors' logits from the base's."""
         self.anchor_divergence = None
         if patched is not None:
-            self.anchor_divergence = divergence(
-                patched, base_logprobs(self.get_base_model(), self.anchors), self.anchors
-            )
+            self.anchor_divergence = divergence(patched, base_logprobs(self.unpatched(), self.anchors), self.anchors)
+
+
+class SharedPrefixModel(SharedScoringModel):
+    """PEFT's prompt-tuning model: the prefix is what is trained, and every row of a batch shares it."""
+
+    def __init__(self, base: PreTrainedModel, prefix: Float[Tensor, "tokens dim"], frozen_tokens: int = 0) -> None:
+        """Wrap `base` with `prefix`; its first `frozen_tokens` rows get no gradient."""
+        config = PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=prefix.shape[0])
+        super().__init__(base, config, self.prefix_parameter)
+        weight = self.prefix_parameter()
+        with torch.no_grad():
+            weight.copy_(prefix)
+        if frozen_tokens:
+            keep = torch.ones(prefix.shape[0], 1)
+            keep[:frozen_tokens] = 0
+            weight.register_hook(lambda gradient: gradient * keep.to(gradient))
+
+    def prefix_parameter(self) -> torch.nn.Parameter:
+        """Return the trained embeddings, [tokens, dim]."""
+        parameter: torch.nn.Parameter = self.prompt_encoder["default"].embedding.weight
+        return parameter
+
+
+class LoraScoringModel(SharedScoringModel):
+    """A LoRA model (Hu et al. 2021, 2106.09685), scored as a patch is, with no prefix in front.
+
+    Args:
+        model: A copy of the base of its own: PEFT puts its layers into it.
+        config: Rank, scale and layers.
+        unpatched: The base that the copy was made of.
+    """
+
+    def __init__(self, model: PreTrainedModel, config: LoraConfig, unpatched: PreTrainedModel) -> None:
+        super().__init__(model, config, lambda: None, unpatched)
 
 
 def _spans(labels: Tensor, attention_mask: Tensor | None) -> tuple[list[int], list[int]]:

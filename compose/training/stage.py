@@ -116,7 +116,7 @@ def train_stage(
     Raises:
         Rejected: When no pair can be used, or training has diverged.
     """
-    _check_device(base)
+    check_device(base)
     _clear_if_damaged(folder)
     folder.mkdir(parents=True, exist_ok=True)
     front = torch.zeros(0, start.shape[1]) if frozen is None else frozen.float().cpu()
@@ -132,7 +132,7 @@ def train_stage(
     return StageResult(prefix, _snapshots(folder), stage.log)
 
 
-def _check_device(base: Base) -> None:
+def check_device(base: Base) -> None:
     """Refuse a device that the trainers would not keep: they compute on the CPU or on the first visible GPU."""
     device = base.model.device
     if device.type == "cuda" and device.index not in (None, 0) and PartialState().num_processes == 1:
@@ -208,9 +208,9 @@ def _phase(stage: _Stage, phase: Phase, start: Prefix, pairs: Sequence[Pair], re
         stage.log += json.loads(log_file.read_bytes())
         return _read(done)
     steps = stage.settings.steps_of(phase)
-    chosen = _in_order(pairs, steps * stage.settings.batch_size, needs_rejected=phase == "dpo")
+    chosen = in_order(pairs, steps * stage.settings.batch_size, needs_rejected=phase == "dpo")
     model = SharedPrefixModel(stage.base.model, start, stage.frozen_tokens)
-    with _forward_restored(stage.base.model):
+    with forward_restored(stage.base.model):
         trainer = _trainer(stage, phase, model, chosen, reference)
         if stage.settings.anchor_weight and stage.anchors:
             trainer.anchoring = Anchoring(stage.anchors, stage.settings.anchor_weight, stage.settings.anchor_rows)
@@ -285,7 +285,7 @@ def _trainer(
     )
 
 
-def _in_order(pairs: Sequence[Pair], n_wanted: int, *, needs_rejected: bool) -> list[Pair]:
+def in_order(pairs: Sequence[Pair], n_wanted: int, *, needs_rejected: bool) -> list[Pair]:
     """Return `n_wanted` usable pairs, cycling through them in their order."""
     usable = [p for p in pairs if p.chosen_ids and (p.rejected_ids or not needs_rejected)]
     if not usable:
@@ -321,7 +321,7 @@ def _read(path: Path) -> Prefix:
 
 
 @contextmanager
-def _forward_restored(model: torch.nn.Module) -> Iterator[None]:
+def forward_restored(model: torch.nn.Module) -> Iterator[None]:
     """Undo TRL's patch of the base's forward, which would otherwise be wrapped once more by every stage."""
     before = model.__dict__.get("forward")
     try:

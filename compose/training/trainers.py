@@ -16,7 +16,7 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from compose.errors import Rejected
 from compose.training.anchors import Anchor
-from compose.training.model import SharedPrefixModel
+from compose.training.model import SharedScoringModel
 from compose.training.pairs import Pair
 from compose.training.settings import TrainSettings
 
@@ -109,7 +109,7 @@ class _Anchored:
 class PatchSFTTrainer(_InGivenOrder, _Anchored, SFTTrainer):  # type: ignore[misc]  # trl ships no types
     """SFT on the reference's completions, in the given order."""
 
-    def __init__(self, model: SharedPrefixModel, args: SFTConfig, **kwargs: Any) -> None:
+    def __init__(self, model: SharedScoringModel, args: SFTConfig, **kwargs: Any) -> None:
         refuse_unsafe(args)
         super().__init__(model=model, args=args, **kwargs)
 
@@ -121,7 +121,7 @@ class PatchDPOTrainer(_InGivenOrder, _Anchored, DPOTrainer):  # type: ignore[mis
     was chosen, and scored, before.
     """
 
-    def __init__(self, model: SharedPrefixModel, args: DPOConfig, **kwargs: Any) -> None:
+    def __init__(self, model: SharedScoringModel, args: DPOConfig, **kwargs: Any) -> None:
         refuse_unsafe(args)
         # Naming the base as reference model only keeps TRL from cloning the patch; it is never run.
         super().__init__(model=model, ref_model=model.get_base_model(), args=args, **kwargs)
