@@ -14,7 +14,7 @@ from compose.errors import Rejected
 from compose.parse import make_record
 from compose.patch_files import AnyPatch, new_card, values_digest
 from compose.prefix_bytes import check_prefix
-from compose.records import MAX_EXPRESSION_CHARACTERS, CardDraft, InitInfo
+from compose.records import MAX_EXPRESSION_CHARACTERS, CardDraft, InitInfo, Relation
 
 MAX_NAME_CHARACTERS = 64
 
@@ -117,19 +117,28 @@ def composed(
     cards = [patch.card for patch in patches]
     with np.errstate(over="ignore"):  # an infinity is refused below
         rounded = values.astype(np.float32)
+    name = _name(method, [card.name for card in cards], rounded)
     fields: dict[str, Any] = {
-        "name": _name(method, [card.name for card in cards], rounded),
+        "name": name,
         "risks": tuple(dict.fromkeys(risk for card in cards for risk in card.risks)),
         "base": cards[0].base,
         "init": init,
         "strategy": method,
         "parents": tuple(card.reference for card in cards),
         "expression": text,
+        "conflicts": _said(name, [card.conflicts for card in cards]),
+        "breaks": _said(name, [card.breaks for card in cards]),
         "status": "proven" if all(card.status == "proven" for card in cards) else "unproven",
     }
-    check_prefix(rounded, subject=fields["name"])
+    check_prefix(rounded, subject=name)
     draft = make_record(CardDraft, fields, subject=f"{method} of patches", code="composition-invalid")
     return type(patches[0]).of(rounded, new_card(rounded, draft))
+
+
+def _said(name: str, relations: Sequence[Sequence[Relation]]) -> tuple[Relation, ...]:
+    """Return what the parts must not stand beside, and so neither must a patch of this name that is made of them."""
+    found = dict.fromkeys(relation for of_one in relations for relation in of_one)
+    return tuple(relation for relation in found if relation.name != name)
 
 
 def _name(method: str, names: Sequence[str], values: Float[ndarray, "tokens dim"]) -> str:

@@ -25,7 +25,13 @@ def composed(claim: Lock | Manifest, members: Sequence[PlainPatch], init: PlainP
     if init is not None:
         params["init"] = init
     made = algebra.apply(claim.method.name, members, **params)
-    return PlainPatch(made.values, revise(made.card, name=claim.name, version=claim.version))
+    card = made.card
+    # Under its new name a patch has no relation to itself.
+    others = {
+        kind: tuple(relation for relation in getattr(card, kind) if relation.name != claim.name)
+        for kind in ("conflicts", "breaks")
+    }
+    return PlainPatch(made.values, revise(card, name=claim.name, version=claim.version, **others))
 
 
 def result_claim(made: PlainPatch) -> ResultClaim:

@@ -105,14 +105,18 @@ def relations_of(stored: Stored) -> Iterator[tuple[Kind, Relation]]:
 
 
 def concerns(kind: Kind, relation: Relation, other: Stored) -> bool:
-    """Return whether a relation is about another patch: by name and version, or by what it provides.
+    """Return whether a relation is about another patch: by name and version, or by what it provides or is made of.
 
     What a patch provides has no version, so it answers relations to any version alone; and `breaks` is about patches of
-    that very name.
+    that very name. What must not stand beside a patch must not do so inside a composition either; but a part of a mean
+    may be little of it, so a requirement is not met by parts.
     """
-    if other.card.name == relation.name:
-        return _admits(relation.range, other.card.version)
-    return kind != "breaks" and relation.range == ANY and relation.name in other.card.provides
+    if other.card.name == relation.name and _admits(relation.range, other.card.version):
+        return True
+    if kind != "breaks" and relation.range == ANY and relation.name in other.card.provides:
+        return True
+    parts = other.card.parents if kind != "requires" and other.card.expression is not None else ()
+    return any(part.name == relation.name and _admits(relation.range, part.version) for part in parts)
 
 
 _admits = lru_cache(maxsize=65_536)(admits)

@@ -11,7 +11,7 @@ from compose import algebra
 from compose.artifact import Patch, prefix_digest
 from compose.errors import Rejected
 from compose.patch_files import PlainPatch
-from compose.records import BaseRef, InitInfo, ParentRef
+from compose.records import BaseRef, InitInfo, ParentRef, Relation
 
 Make = Callable[..., Patch]
 START = [[1.0, 1.0]]
@@ -218,3 +218,14 @@ def test_a_plain_patch_cannot_be_written_to(tox: Patch) -> None:
         PlainPatch(tox.values, tox.card).values[0, 0] = 1.0
     with pytest.raises(ValueError, match="read-only"):
         tox.values[0, 0] = 1.0
+
+
+def test_what_parts_must_not_stand_beside_their_composition_must_not_either(make_patch: Make) -> None:
+    harm, guard, same = Relation(name="harm"), Relation(name="guard", range="^1.0.0"), Relation(name="mean-a-b")
+    a = make_patch([[1.0, 2.0]], name="a", conflicts=(harm, same), breaks=(guard,), requires=(guard,), provides=("x",))
+    b = make_patch([[3.0, 4.0]], name="b", conflicts=(guard, harm))
+    card = algebra.mean([a, b]).card
+
+    assert card.conflicts == (harm, guard)  # and nothing about itself
+    assert card.breaks == (guard,)
+    assert (card.requires, card.provides) == ((), ())

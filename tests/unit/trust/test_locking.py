@@ -213,6 +213,13 @@ def test_a_new_version_of_one_matrix_shows_its_card(store: Store, put: Put) -> N
     assert len(lines) == 2
 
 
+def test_a_composition_may_have_a_name_that_its_parts_conflict_with(store: Store, put: Put) -> None:
+    put("toxicity", conflicts=({"name": "both"}, {"name": "harm"}))
+    lock = make_lock(manifest("toxicity"), store)
+
+    assert [relation.name for relation in recompute(lock, store).card.conflicts] == ["harm"]
+
+
 def _with_guard(store: Store, put: Put) -> Store:
     put("guard")
     return store

@@ -268,6 +268,25 @@ def test_a_requirement_that_the_manifest_lacks_is_named_with_its_cure() -> None:
     assert error.fix.startswith("add guard to the manifest's patches")
 
 
+def test_a_composition_is_no_way_around_a_conflict() -> None:
+    part = {"name": "bias", "version": "2.1.0", "digest": digest_of("part")}
+    made = stored("both", "1.0.0", parents=(part,), expression="concat(bias@sha256:...)")
+    trained_on = stored("next", "1.0.0", parents=(part,))
+    for kind in ("conflicts", "breaks"):
+        relation: dict[str, Any] = {kind: ({"name": "bias", "range": ">=2.0.0"},)}
+        older: dict[str, Any] = {kind: ({"name": "bias", "range": "<2.0.0"},)}
+        refusal(manifest(("tox", "*"), ("both", "*")), stored("tox", "1.0.0", **relation), made)
+        assert len(resolve(manifest(("tox", "*"), ("both", "*")), universe(stored("tox", "1.0.0", **older), made))) == 2
+        # A patch that was trained on from another one is another patch.
+        assert (
+            len(
+                resolve(manifest(("tox", "*"), ("next", "*")), universe(stored("tox", "1.0.0", **relation), trained_on))
+            )
+            == 2
+        )
+    refusal(manifest(("tox", "*"), ("both", "*")), stored("tox", "1.0.0", requires=({"name": "bias"},)), made)
+
+
 def test_each_version_that_is_left_out_says_why() -> None:
     error = refusal(
         manifest(("toxicty", "*"), ("bias", "^2.0.0"), {"name": "harm", "digest": digest_of("other")}),
