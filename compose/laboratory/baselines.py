@@ -1,12 +1,13 @@
 """What a patch is compared with and is no patch: the base under an instruction, and the reference itself.
 
-Both only write text. They answer the same test prompts, as often, and are judged alike; their answers are kept with
+Both only write text: they answer the same test prompts, as often, and are judged alike; their answers are kept with
 all other generations, so that none is drawn twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from compose.evaluate.results import Measurement
 from compose.evaluate.risks import Risk
@@ -15,6 +16,22 @@ from compose.training.references import Instructed, Reference, ReferenceContext,
 
 INSTRUCTED, REFERENCE = "instructed", "reference"
 LABELS = {INSTRUCTED: "the base, instructed", REFERENCE: "the reference"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """What one baseline did.
+
+    Attributes:
+        label: Its name for people.
+        measurement: On every risk.
+        cost: What it took, by name: `parameters`, `train_seconds`, `artifact_bytes`; empty where nothing was trained.
+    """
+
+    label: str
+    measurement: Measurement
+    cost: Mapping[str, float] = field(default_factory=dict)
+
 
 Baselines = Mapping[str, Mapping[str, Reference]]
 """Who answers, by composition and risk."""
@@ -32,7 +49,7 @@ def instructed(told: Mapping[str, Instructed], contexts: Mapping[str, ReferenceC
 
 def measure_baselines(
     baselines: Baselines, risks: Sequence[Risk], *, seed: int, samples: int | None = None
-) -> dict[str, Measurement]:
+) -> dict[str, Baseline]:
     """Return what each baseline did on every risk; none has next-token masses or utility.
 
     A reference that has fewer answers to a prompt than were asked for is measured on those it has, and one that has
@@ -56,5 +73,5 @@ def measure_baselines(
             answers = by_risk[risk.name].respond(risk.test, k, risk.spec.sampling, seed)
             texts = [[response.text for response in responses] for responses in answers]
             results[risk.name] = summarise(risk, texts, None, composition=name)
-        found[name] = Measurement(risks=results)
+        found[name] = Baseline(label=LABELS[name], measurement=Measurement(risks=results))
     return found

@@ -56,6 +56,11 @@ class Folders:
         return self.root / "stages"
 
     @property
+    def adapters(self) -> Path:
+        """Return the folder of the LoRA adapters that patches are compared with, which all jobs share."""
+        return self.root / "adapters"
+
+    @property
     def samples(self) -> Path:
         """Return the folder of generations kept for pairs, which all jobs share."""
         return self.root / "samples"

@@ -21,7 +21,7 @@ from compose.digest import canonical_json
 from compose.errors import Rejected
 from compose.evaluate.results import BASE, Measurement
 from compose.laboratory import outcome, provenance
-from compose.laboratory.baselines import measure_baselines
+from compose.laboratory.baselines import Baseline, measure_baselines
 from compose.laboratory.curves import Curves, measure_curves
 from compose.laboratory.folders import CONFIG, Folders
 from compose.laboratory.materials import Materials, gather
@@ -41,7 +41,7 @@ from compose.report.results import (
     read_results,
     write_results,
 )
-from compose.strategies import Arm, Stage, plan_arms
+from compose.strategies import Arm, Stage, TrainStage, plan_arms
 from compose.strategies.plan import is_specialist
 from compose.track import log_results, tracking
 
@@ -114,6 +114,7 @@ def _run(settings: ExperimentSettings, folders: Folders, command: str) -> RunRes
         baselines = measure_baselines(
             materials.baselines, materials.risks, seed=settings.seed, samples=settings.evaluation.samples
         )
+        baselines |= _loras(settings, arms, realiser, yardstick, folders)
     with clock.phase("curves"):
         curves = _curves(settings, arms, made, realiser, yardstick, folders)
     whole = Measured(
@@ -181,6 +182,20 @@ def _teaching(settings: ExperimentSettings, materials: Materials) -> Teaching:
         efforts={name: settings.lessons[name].effort for name in settings.order},
         seed=settings.seed,
     )
+
+
+def _loras(
+    settings: ExperimentSettings, arms: Sequence[Arm], realiser: Realiser, yardstick: Yardstick, folders: Folders
+) -> dict[str, Baseline]:
+    """Return the adapters that the settings ask for, one for each specialist and rank."""
+    if not settings.baselines.lora_ranks:
+        return {}
+    from compose.laboratory.adapters import measure_loras
+
+    stages = [stage for arm in arms for stage in arm.stages]
+    specialists = {s.risks[0]: s for s in stages if isinstance(s, TrainStage) and is_specialist(s)}
+    wanted = settings.baselines
+    return measure_loras(wanted.lora_ranks, wanted.lora, specialists, realiser, yardstick, folders)
 
 
 def _curves(
@@ -258,7 +273,7 @@ def _write(results: RunResults, whole: Measured, folders: Folders) -> None:
 
 def _by_name(whole: Measured) -> list[tuple[str, Measurement]]:
     """Return every measurement under its composition's name, those without a patch first, each name once."""
-    found = {BASE: whole.base, **whole.baselines}
+    found = {BASE: whole.base} | {name: one.measurement for name, one in whole.baselines.items()}
     for arm in whole.arms:
         for index, stage in enumerate(arm.stages):
             found.setdefault(arm.stage_name(index), whole.stages[stage])

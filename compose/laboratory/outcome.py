@@ -23,7 +23,7 @@ from compose.evaluate.results import BASE, Measurement, RiskResult, paired
 from compose.evaluate.risks import Risk
 from compose.evaluate.statistics.bootstrap import Estimate as Derived
 from compose.evaluate.utility import perplexity_ratio
-from compose.laboratory.baselines import LABELS
+from compose.laboratory.baselines import Baseline
 from compose.laboratory.curves import Curves
 from compose.laboratory.realise import Made
 from compose.report.results import (
@@ -60,7 +60,7 @@ class Measured:
         made: Every stage, realised.
         base: The unpatched base's measurement.
         stages: Every stage's measurement.
-        baselines: The measurements of what patches are compared with beside the base, by composition.
+        baselines: What patches are compared with beside the base, by composition.
         curves: Evaluations inside the stages.
     """
 
@@ -70,7 +70,7 @@ class Measured:
     base: Measurement
     stages: Mapping[Stage, Measurement]
     curves: Curves = field(default_factory=Curves)
-    baselines: Mapping[str, Measurement] = field(default_factory=dict)
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -104,13 +104,27 @@ def compositions(measured: Measured) -> dict[str, Composition]:
                     tokens=card.tokens,
                     patch=card.prefix,
                     expression=card.expression or "",
+                    cost=_cost(measured.made[stage]),
                 ),
             )
-    for name, measurement in measured.baselines.items():
+    for name, one in measured.baselines.items():
         found[name] = _composition(
-            measurement, measured.base, label=LABELS[name], kind="baseline", tokens=0, patch=None
+            one.measurement,
+            measured.base,
+            label=one.label,
+            kind="baseline",
+            tokens=0,
+            patch=None,
+            cost=dict(one.cost),
         )
     return found
+
+
+def _cost(made: Made) -> dict[str, float]:
+    """Return what a patch took: its numbers, and where it was trained, how long."""
+    card = made.patch.card
+    found: dict[str, float] = {"parameters": card.tokens * card.dim}
+    return found if made.trained is None else found | {"train_seconds": made.trained.seconds}
 
 
 def arm_results(measured: Measured) -> tuple[ArmResult, ...]:

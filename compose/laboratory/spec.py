@@ -17,6 +17,7 @@ from compose.strategies import Orders, StrategySpec, Task
 from compose.strategies.continual import Continual
 from compose.track import TrackSettings
 from compose.training.build import PairSettings
+from compose.training.lora import LoraSettings
 from compose.training.references import Instructed, ReferenceSettings
 from compose.training.settings import TrainSettings
 
@@ -105,10 +106,14 @@ class BaselineSettings:
     Args:
         instructions: By risk, a hard safety prompt: the base is told it and is not patched. None leaves it out.
         reference: Whether each risk's reference answers the test prompts too.
+        lora_ranks: Ranks of LoRA adapters that are trained for each risk on the rows of its specialist.
+        lora: Scale and learning rates of these adapters.
     """
 
     instructions: dict[Name, Instructed] | None = None
     reference: bool = False
+    lora_ranks: tuple[Positive, ...] = ()
+    lora: LoraSettings = field(default_factory=LoraSettings)
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)

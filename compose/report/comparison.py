@@ -28,13 +28,11 @@ class Variant:
         row: The composition over its seeds.
         difference: Of its unsafety to the chosen value's, paired by seed and prompt; None for that value itself, and
             for what is not a specialist.
-        train_seconds: Wall time of its training, the mean over seeds; None where nothing was trained.
     """
 
     value: str
     row: Row
     difference: Estimate | None = None
-    train_seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +150,6 @@ def _variants(
             value=value,
             row=one.rows[one.specialists[risk.name]],
             difference=None if value == chosen else _difference(risk.name, by_value[value], by_value[chosen]),
-            train_seconds=sum(run.seconds.get("train", 0.0) for run in by_value[value]) / len(by_value[value]),
         )
 
 
@@ -199,7 +196,8 @@ def _line(variant: Variant, risk: RiskInfo, versus: str) -> list[str]:
     cells.append(_shown(variant.row.utility.get(PERPLEXITY_RATIO)))
     cells.append(words.number(metrics[REPETITION].value) if REPETITION in metrics else "")
     cells.append(_shown(variant.row.utility.get(REFUSALS)))
-    cells.append("" if variant.train_seconds is None else words.duration(variant.train_seconds))
+    seconds = variant.row.cost.get("train_seconds")
+    cells.append("" if seconds is None else words.duration(seconds))
     return cells
 
 

@@ -132,6 +132,7 @@ class _Merger:
             utility={metric: combined_metric(metric, [one.utility[metric] for one in each]) for metric in shared},
             unjudged=sum(measure.unjudged for one in each for measure in one.risks.values()),
             expression=each[0].expression,
+            cost=_cost(each),
         )
 
     def _safety(self, name: str, risk: str, each: Sequence[Composition]) -> Estimate:
@@ -228,6 +229,11 @@ class _Merger:
                 kept[risk] = Kept(final, base, own, groups)
                 found[risk] = _estimate(retention(kept[risk]))
         return found, _estimate(worst_risk_retention(kept))
+
+
+def _cost(each: Sequence[Composition]) -> dict[str, float]:
+    """Return the mean over seeds of what a composition took, where every seed says it."""
+    return {key: fmean(one.cost[key] for one in each) for key in each[0].cost if all(key in one.cost for one in each)}
 
 
 def _estimate(found: bootstrap.Estimate) -> Estimate:

@@ -103,6 +103,7 @@ class Composition:
         risks: Measurements by risk name, every risk of the run.
         utility: Utility metrics by name (perplexity, refusals of benign requests, ...).
         expression: How the prefix was made, for algebraic compositions.
+        cost: What it took, by name: `parameters`, `train_seconds`, `artifact_bytes`.
     """
 
     label: str
@@ -112,6 +113,7 @@ class Composition:
     risks: dict[str, RiskMeasure]
     utility: dict[str, MetricValue] = field(default_factory=dict)
     expression: str = ""
+    cost: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, config=_RECORD)

@@ -18,7 +18,7 @@ from compose.report.results import (
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One composition over its seeds: safety per risk, every metric, and utility."""
+    """One composition over its seeds: safety per risk, every metric, utility, and the mean of what it took."""
 
     name: str
     label: str
@@ -30,6 +30,7 @@ class Row:
     utility: dict[str, MetricValue]
     unjudged: int = 0
     expression: str = ""
+    cost: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

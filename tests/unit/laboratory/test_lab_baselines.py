@@ -45,7 +45,7 @@ def risk(samples: int = 2, temperature: float = 1.0) -> Risk:
 def test_a_prompt_without_an_answer_is_not_measured_and_one_with_fewer_is() -> None:
     asked = Recorder()
 
-    found = measure_baselines({"reference": {"bias": asked}}, [risk()], seed=3)["reference"].risks["bias"]
+    found = measure_baselines({"reference": {"bias": asked}}, [risk()], seed=3)["reference"].measurement.risks["bias"]
 
     assert asked.asked == [(2, 3)]
     assert found.prompt_ids == [PROMPTS[0].id, PROMPTS[1].id]

@@ -16,6 +16,7 @@ from compose.evaluate.results import Measurement, Passages, RiskResult
 from compose.evaluate.risks import Risk, RiskSpec, Screening
 from compose.evaluate.sources import BuiltinPrompts
 from compose.laboratory import outcome
+from compose.laboratory.baselines import Baseline
 from compose.laboratory.curves import Curves
 from compose.laboratory.outcome import Measured
 from compose.laboratory.realise import Made
@@ -276,11 +277,18 @@ def test_stages_of_other_commits_are_told(build: Callable[..., Measured]) -> Non
 
 
 def test_what_is_no_patch_stands_beside_the_base_with_its_share_removed(build: Callable[..., Measured]) -> None:
-    whole = replace(
-        build(plan_arms([Sequential()], TASK)), baselines={"instructed": measurement(([0.6, 0.6], [0.4, 0.4]))}
-    )
+    told = Baseline(label="told", measurement=measurement(([0.6, 0.6], [0.4, 0.4])), cost={"parameters": 3})
+    whole = replace(build(plan_arms([Sequential()], TASK)), baselines={"instructed": told})
 
     found = outcome.compositions(whole)["instructed"]
 
-    assert (found.kind, found.patch, found.tokens, found.label) == ("baseline", None, 0, "the base, instructed")
+    assert (found.kind, found.patch, found.tokens, found.label) == ("baseline", None, 0, "told")
     assert found.risks["toxicity"].metrics["removed_share"].value == pytest.approx(0.5)  # .8 unsafe became .4
+    assert found.cost == {"parameters": 3}
+
+
+def test_a_patch_costs_its_numbers_and_the_time_of_its_training(build: Callable[..., Measured]) -> None:
+    found = outcome.compositions(build(plan_arms([Concat(orders="given")], TASK)))
+
+    assert found["specialist-toxicity"].cost == {"parameters": 2, "train_seconds": 1.0}
+    assert found["concat-toxicity-gender_bias"].cost == {"parameters": 2}

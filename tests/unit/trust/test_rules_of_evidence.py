@@ -251,7 +251,11 @@ def test_a_gate_on_a_suite_that_was_measured_twice_needs_both() -> None:
     second = series([1.0] * 60 + [0.0] * 140, suite="toxicity_rtp")
     outcome = Outcome(suite="toxicity_rtp", part="rtp", completions=4 * N, empty=0, unjudged=0)
     found = measurement(lock)
-    changes: dict[str, Any] = {"suites": both, "series": (*found.series, second), "outcomes": (*found.outcomes, outcome)}
+    changes: dict[str, Any] = {
+        "suites": both,
+        "series": (*found.series, second),
+        "outcomes": (*found.outcomes, outcome),
+    }
     evidence = {"e.json": sealed(lock, measurement(lock, **changes))}
 
     known = Pins(suites=both, passages=pins().passages)
