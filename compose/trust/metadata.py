@@ -103,10 +103,16 @@ def read_signed(channel: Path, keyring: Keyring) -> Signatures | None:
     What has expired is read too: renewing it is what a writer may be about to do.
 
     Raises:
-        Rejected: `channel-keys` when no releaser of the keyring has signed the root; `channel-invalid`.
+        Rejected: `channel-keys` when no releaser of the keyring has signed the root; `channel-invalid` for files that
+            are missing, malformed, not signed or do not fit each other.
     """
     folder = channel / METADATA_FOLDER
     if not (folder / TIMESTAMP_FILE).exists():
+        # A first release that was killed leaves files of version 1; a later one has replaced a timestamp.
+        if list(folder.glob("2.*.json")):
+            raise _invalid(
+                channel, f"no {TIMESTAMP_FILE} beside files of version 2: starting anew would lose every yank"
+            )
         return None
     roots = _roots(folder, keyring)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from collections.abc import Callable
@@ -10,10 +11,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tuf.api.metadata import TargetFile
 
 from compose.errors import Rejected
+from compose.trust import client
 from compose.trust.keyring import keyring_bytes, parse_keyring
-from compose.trust.keys import new_key, revoke_key
+from compose.trust.keys import load_signer, new_key, revoke_key
+from compose.trust.metadata import read_signed, write_signed
+from compose.trust.release import RELEASE_TYPE, log_bytes
+from compose.trust.seal import seal
 from tests.properties.test_artifact_mutations import mutated
 from tests.unit.trust.shop import NAME, Shop, bundle, open_shop
 
@@ -217,6 +223,88 @@ def test_a_reader_whose_memory_is_damaged_says_so(shop: Shop) -> None:
     with pytest.raises(Rejected, match="delete the folder") as refused:
         shop.current()
     assert refused.value.code == "channel-invalid"
+
+
+def forge(shop: Shop, files: dict[str, bytes]) -> None:
+    """Sign a version of the channel with these files, as a releaser could whose program keeps none of the rules."""
+    shop.advance()
+    before = read_signed(shop.channel, shop.keyring)
+    assert before is not None
+    targets = dict(before.targets)
+    for path, data in files.items():
+        targets[path] = TargetFile.from_data(path, data, ["sha256"])
+        (shop.channel / "targets" / targets[path].get_prefixed_paths()[0]).write_bytes(data)
+    write_signed(shop.channel, before, targets, shop.writer(), shop.now)
+
+
+def target(shop: Shop, path: str) -> bytes:
+    """Return a file of the channel as it is now."""
+    before = read_signed(shop.channel, shop.keyring)
+    assert before is not None
+    return (shop.channel / "targets" / before.targets[path].get_prefixed_paths()[0]).read_bytes()
+
+
+def test_a_releaser_who_exchanges_a_file_of_a_release_is_found_out(shop: Shop) -> None:
+    forge(shop, {f"{NAME}/1.1.0/patches/aa-bb/adapter_model.safetensors": b"another tensor"})
+
+    assert code_of(lambda: shop.fetch()) == "channel-mixed"
+    assert shop.fetch("1.0.0").release.version == "1.0.0"
+
+
+def test_a_releaser_who_exchanges_a_release_is_found_out(shop: Shop) -> None:
+    forge(shop, {f"{NAME}/1.1.0/release.json": target(shop, f"{NAME}/1.0.0/release.json")})
+
+    assert code_of(lambda: shop.fetch()) == "channel-mixed"
+
+
+def test_a_release_that_no_releaser_sealed_is_refused(shop: Shop) -> None:
+    new_key(shop.keys, "author", "author", now=shop.now)
+    author = load_signer(shop.keys, "author", "author", now=shop.now)
+    payload = json.loads(target(shop, f"{NAME}/1.1.0/release.json"))["payload"]
+    forge(shop, {f"{NAME}/1.1.0/release.json": seal(base64.b64decode(payload), RELEASE_TYPE, author)})
+
+    assert code_of(lambda: shop.fetch()) == "key-role"
+
+
+def test_a_history_that_cannot_have_happened_is_refused(shop: Shop) -> None:
+    with shop.open(who="editor") as reader:
+        history = reader.history(NAME)
+    for events in (history.events[1:], (history.events[0], history.events[0])):
+        forge(shop, {f"{NAME}/history.json": log_bytes(history.model_copy(update={"events": events}))})
+        assert code_of(lambda: shop.current(who="newcomer")) == "release-invalid"
+    forge(shop, {f"{NAME}/history.json": log_bytes(history.model_copy(update={"events": ()}))})
+    assert code_of(lambda: shop.current(who="newcomer")) == "release-missing"
+    assert code_of(lambda: shop.current(who="editor")) == "channel-rollback"
+
+
+def test_a_channel_with_a_root_without_end_is_left(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "MAX_ROOTS", 3)
+    root = metadata(shop.channel, "1.root.json").read_bytes()
+    for version in range(2, 6):
+        metadata(shop.channel, f"{version}.root.json").write_bytes(root)
+
+    assert code_of(lambda: shop.current()) == "channel-invalid"
+
+
+def test_a_writer_refuses_a_folder_whose_files_do_not_fit(shop: Shop) -> None:
+    pristine = shop.root / "pristine"
+    shutil.copytree(shop.channel, pristine)
+    folder = shop.channel / "metadata"
+    damages: list[Callable[[], object]] = [
+        lambda: shutil.copy(folder / "1.targets.json", folder / "2.targets.json"),
+        lambda: shutil.copy(folder / "1.snapshot.json", folder / "2.snapshot.json"),
+        lambda: shutil.copy(folder / "2.snapshot.json", folder / "timestamp.json"),
+        lambda: (folder / "2.snapshot.json").unlink(),
+        lambda: (folder / "1.root.json").unlink(),
+        lambda: (folder / "timestamp.json").unlink(),
+        lambda: (folder / "1.root.json").write_bytes(b"[]"),
+    ]
+    for damage in damages:
+        damage()
+        assert code_of(lambda: shop.release("1.2.0")) in ("channel-invalid", "channel-keys")
+        shutil.rmtree(shop.channel)
+        shutil.copytree(pristine, shop.channel)
+    shop.release("1.2.0")
 
 
 @pytest.fixture(scope="module")

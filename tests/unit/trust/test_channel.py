@@ -149,6 +149,18 @@ def test_a_withdrawn_patch_withdraws_every_release_that_it_is_part_of(shop: Shop
     assert code_of(lambda: shop.release("1.2.0")) == "release-withdrawn"  # it has the same bias 1.0.0
 
 
+def test_a_patch_is_found_in_the_releases_that_readers_accept(shop: Shop) -> None:
+    new_key(shop.keys, "second", "releaser", now=shop.now, days=1000)
+    shop.release("1.0.0")
+    shop.releaser = "second"
+    shop.release("1.1.0")
+    revoke_key(shop.keys, "second", now=shop.now, reason="stolen")
+    shop.releaser = "releaser"
+
+    assert code_of(lambda: shop.withdraw("tox", "1.1.0")) == "release-missing"  # that release is refused anyway
+    assert len(shop.withdraw("tox", "1.0.0")) == 1
+
+
 def test_only_what_was_released_and_is_not_withdrawn_can_be_withdrawn(shop: Shop) -> None:
     assert code_of(lambda: shop.withdraw("tox", "1.0.0")) == "release-missing"
     shop.release("1.0.0")
@@ -308,12 +320,24 @@ def test_a_damaged_channel_is_not_written_to(shop: Shop) -> None:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Yield the address of a small web server over a folder."""
+def served(folder: Path, *, failing: str = "", answer: str = "") -> Iterator[str]:
+    """Yield the address of a small web server over a folder, which fails for files whose name has that ending."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             return
+
+        def do_GET(self) -> None:
+            if not failing or not self.path.endswith(failing):
+                super().do_GET()
+            elif answer == "error":
+                self.send_error(500)
+            else:
+                self.send_response(200)
+                self.send_header("Content-Length", "100")
+                self.end_headers()
+                self.wfile.write(b"{")
+                self.close_connection = True
 
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
         thread = Thread(target=server.serve_forever, args=(0.01,))
@@ -335,6 +359,18 @@ def test_any_web_server_can_serve_a_channel(shop: Shop, monkeypatch: pytest.Monk
         assert shop.current(f"{address}/") == "1.1.0"
         assert code_of(lambda: shop.current(f"{address}/nowhere", who="lost")) == "channel-keys"
     assert code_of(lambda: shop.current(address)) == "channel-unreachable"
+
+
+def test_a_web_server_that_fails_or_breaks_off_is_said(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    shop.release("1.0.0")
+    for failing in ("root.json", "timestamp.json", "compose.lock"):
+        for answer in ("error", "break off"):
+            with served(shop.channel, failing=failing, answer=answer) as address:
+                who = f"{failing}-{answer}".replace(" ", "-")
+                refused = code_of(lambda address=address, who=who: shop.fetch(source=address, who=who))  # type: ignore[misc]
+                assert refused == "channel-unreachable", (failing, answer)
 
 
 def test_a_folder_may_be_given_as_an_address(shop: Shop) -> None:
