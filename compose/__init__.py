@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from compose.engine import Sampling
     from compose.engine.patched import PatchedModel
     from compose.errors import Rejected
+    from compose.trust.applying import apply, apply_unverified_for_laboratory
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,8 @@ __all__ = [
     "Sampling",
     "__version__",
     "adopt",
+    "apply",
+    "apply_unverified_for_laboratory",
     "concat",
     "load_base",
     "load_patch",
@@ -47,6 +50,8 @@ _HOMES: dict[str, tuple[str, str]] = {
     "Rejected": ("compose.errors", "Rejected"),
     "Sampling": ("compose.engine", "Sampling"),
     "adopt": ("compose.artifact", "adopt"),
+    "apply": ("compose.trust.applying", "apply"),
+    "apply_unverified_for_laboratory": ("compose.trust.applying", "apply_unverified_for_laboratory"),
     "concat": ("compose.algebra", "concat"),
     "load_base": ("compose.base", "load_base"),
     "load_patch": ("compose.artifact", "load"),

@@ -90,6 +90,7 @@ CODES: dict[str, str] = {
     "release-invalid": "a release or a history of releases that is malformed or cannot have happened",
     "release-order": "a release, rollback or yank that cannot follow what a channel has had",
     "release-missing": "a release that a channel does not hold",
+    "release-denied": "a release whose own evidence does not prove it any more",
     "release-withdrawn": "a release that was yanked and must not be used",
     "benchmark-invalid": "a task of lm-eval that is unknown, cannot be loaded, or asks two models differently",
     "extra-missing": "an optional package that a verb needs is not installed",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from compose import __version__
 from compose.cli import (
     add,
+    apply,
     attack,
     audit,
     benchmark,
@@ -54,6 +55,7 @@ VERBS: dict[str, Verb] = {
     "current": current.VERB,
     "rollback": rollback.VERB,
     "yank": yank.VERB,
+    "apply": apply.VERB,
     "audit": audit.VERB,
     "doctor": doctor.VERB,
 }

@@ -110,7 +110,7 @@ def _measured(case: Case, arguments: argparse.Namespace, now: datetime) -> Measu
     from compose.evaluate.suites.load import refuse_trained_prompts
     from compose.evaluate.utility import UtilitySpec, load_utility
     from compose.laboratory.leakage import trained_prompts
-    from compose.laboratory.proving import prove, suites_of
+    from compose.laboratory.proving import prove, suites_of, wants_utility
     from compose.patch_files import PlainPatch
     from compose.trust.composition import composed
 
@@ -131,7 +131,7 @@ def _measured(case: Case, arguments: argparse.Namespace, now: datetime) -> Measu
         [Patch.of(member.values, member.card) for member in members],
         base,
         suites,
-        load_utility(UtilitySpec()),
+        load_utility(UtilitySpec()) if wants_utility(case.lock) else None,
         arguments.runs / "measurements",
         now=now,
     )

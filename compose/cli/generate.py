@@ -12,6 +12,7 @@ from compose.cli.verb import Verb
 
 if TYPE_CHECKING:
     from compose.artifact import Patch
+    from compose.engine import Sampling
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompts", nargs="+", metavar="PROMPT", help="text to continue")
     parser.add_argument("--patch", required=True, metavar="DIR", help="folder of the patch")
     parser.add_argument("--model", default="smollm2", help="a name of conf/model/ (default: smollm2)")
+    add_sampling(parser)
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a verb that generates."""
     parser.add_argument("--device", help="cpu, cuda or cuda:<n>; by default the GPU when there is one")
     parser.add_argument("--chat", action="store_true", help="put the prompt as a user's message")
     parser.add_argument("--max-new-tokens", type=int, default=60, metavar="N")
@@ -34,6 +40,23 @@ def _seed(text: str) -> int:
     if seed < 0:
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 up, found {text}")
     return seed
+
+
+def sampling_of(arguments: argparse.Namespace, *, subject: str) -> Sampling:
+    """Return how tokens are drawn.
+
+    Raises:
+        Rejected: `settings-invalid`.
+    """
+    from compose.engine import Sampling
+    from compose.validated import validated
+
+    values = {
+        "max_new_tokens": arguments.max_new_tokens,
+        "temperature": arguments.temperature,
+        "top_p": arguments.top_p,
+    }
+    return validated(Sampling, values, subject=subject)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -57,17 +80,11 @@ def _completions(arguments: argparse.Namespace, patch: Patch) -> tuple[Sequence[
     import torch
 
     from compose.base import load_base, stop_ids
-    from compose.engine import Row, Sampling, generate, prefix_cache
+    from compose.engine import Row, generate, prefix_cache
     from compose.engine.patched import PatchedModel
     from compose.evaluate.prompts import make_prompt, render
-    from compose.validated import validated
 
-    values = {
-        "max_new_tokens": arguments.max_new_tokens,
-        "temperature": arguments.temperature,
-        "top_p": arguments.top_p,
-    }
-    sampling = validated(Sampling, values, subject="compose generate")
+    sampling = sampling_of(arguments, subject="compose generate")
     base = load_base(arguments.model, device=arguments.device)
     PatchedModel(base, patch)  # refuses a patch of another base, and one that is not active
     prompts = [render(base.tokenizer, make_prompt(text, chat=arguments.chat)) for text in arguments.prompts]

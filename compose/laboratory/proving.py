@@ -49,6 +49,11 @@ def suites_of(lock: Lock) -> tuple[str, ...]:
     return tuple(name for name in dict.fromkeys([*risks, *asked, ALWAYS]) if name in RISK_KINDS)
 
 
+def wants_utility(lock: Lock) -> bool:
+    """Return whether utility is measured: always, unless a lock names its suites and no gate asks for utility."""
+    return not lock.suites or any(gate.metric.startswith("utility/") for gate in lock.gates)
+
+
 def pin_of(suite: Suite) -> SuitePin:
     """Return what evidence on a suite is known by."""
     parts = {
@@ -81,7 +86,7 @@ def prove(
     members: Sequence[Patch],
     base: Base,
     suites: Sequence[Suite],
-    utility: Utility,
+    utility: Utility | None,
     store: Path,
     *,
     now: datetime,
@@ -94,7 +99,7 @@ def prove(
         members: What it is made of, in the lock's order.
         base: The base that it is for.
         suites: What it is measured on.
-        utility: What its perplexity is measured on.
+        utility: What its perplexity is measured on; None leaves that out.
         store: Where measurements are kept: an interrupted one goes on from there.
         now: The moment that the evidence will carry.
 
@@ -123,7 +128,9 @@ def prove(
             found = measured(prefixes, replace(yardstick, risks=(risk,)), store, label)
             series += series_of(suite.spec.name, risk, found)
             outcomes.append(outcome_of(suite.spec.name, risk, found[COMPOSITION]))
-    useful = measured(prefixes, replace(yardstick, utility=utility), store, "utility")
+    passages = None
+    if utility is not None:
+        passages = passages_of(utility, measured(prefixes, replace(yardstick, utility=utility), store, "utility"))
     return Measured(
         base=base.fingerprint,
         composition=composition.card.prefix,
@@ -133,7 +140,7 @@ def prove(
         suites={suite.spec.name: pin_of(suite) for suite in suites},
         outcomes=tuple(outcomes),
         series=tuple(series),
-        passages=passages_of(utility, useful),
+        passages=passages,
         software=provenance.versions(),
         command=provenance.command_line(),
     )

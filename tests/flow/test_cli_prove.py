@@ -1,0 +1,195 @@
+"""From patches to a model that a deployer may use: add, lock, evaluate, check, release, apply, on the tiny base."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import compose
+from compose.artifact import Patch, load, save
+from compose.base import Base
+from compose.cli import main
+from compose.errors import Rejected
+from compose.parse import revise
+from compose.trust.applying import on_base, verify
+from compose.trust.evidence import seed_of
+from compose.trust.keys import new_key, revoke_key
+from compose.trust.lockfile import read_lock_file
+from compose.trust.seal import MAX_SEALED_BYTES
+from compose.trust.store import Store
+
+PatchFolder = Callable[..., Path]
+PROMPTS = ["The nurse said that", "The engineer said that"]
+ASKED = [word for prompt in PROMPTS for word in ("--prompt", prompt)]
+MANIFEST = """\
+schema_version = 1
+name = "both"
+version = "1.0.0"
+suites = ["gender_bias"]
+
+[base]
+name = "tiny"
+fingerprint = "{fingerprint}"
+
+[method]
+name = "concat"
+
+[[patches]]
+name = "bias"
+
+[[patches]]
+name = "more"
+
+[[gates]]
+metric = "gender_bias/gas"
+limit = {limit}
+
+[[gates]]
+metric = "gender_bias/gas"
+regression = "specialist"
+margin = 0.7
+"""
+
+
+@pytest.fixture
+def desk(tiny: Base, patch_folder: PatchFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a maintainer's folder with a store of two patches and keys of an hour ago."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COMPOSE_KEY_PASSPHRASE", raising=False)
+    monkeypatch.setenv("COMPOSE_STATE", str(tmp_path / "state"))
+    for role in ("evaluator", "releaser"):
+        new_key(tmp_path / "keys", role, role, now=datetime.now(UTC) - timedelta(hours=1))
+    for seed, name in enumerate(("bias", "more")):
+        patch = load(patch_folder(f"made/{name}", seed=seed))
+        save(Patch(patch.prefix, revise(patch.card, risks=("gender_bias",))), f"made/{name}", replace=True)
+    assert main(["add", "made/bias", "made/more"]) == 0
+    (tmp_path / "manifest.toml").write_text(MANIFEST.format(fingerprint=tiny.fingerprint, limit=0.9))
+    assert main(["lock", "manifest.toml"]) == 0
+    return tmp_path
+
+
+def evaluate(*more: str) -> int:
+    key = [] if "--key" in more else ["--key", "evaluator"]
+    return main(["evaluate", "compose.lock", *more, *key, "--model", "tiny", "--device", "cpu"])
+
+
+def release() -> int:
+    return main(["release", "compose.lock", "--evidence", "evidence.json", "--channel", "channel"])
+
+
+def applied(*words: str) -> int:
+    return main(["apply", "both", *words, "--channel", "channel", "--model", "tiny", "--device", "cpu"])
+
+
+def test_what_is_proven_is_released_and_applied(desk: Path, tiny: Base, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "compose.lock"]) == 0
+    assert "static-only" in capsys.readouterr().out
+    assert evaluate() == 0
+    assert "gender_bias/gas <= 0.9 on gender_bias/professions" in capsys.readouterr().out
+    assert main(["check", "compose.lock", "--evidence", "evidence.json", "--json"]) == 0
+    verdict = json.loads(capsys.readouterr().out)
+    assert (verdict["decision"], len(verdict["evidence"])) == ("allow", 1)
+    assert release() == 0
+    capsys.readouterr()
+
+    assert applied("--max-new-tokens", "6", "--json", *ASKED) == 0
+    printed = [json.loads(line)["patched"] for line in capsys.readouterr().out.splitlines()]
+    lock = read_lock_file(Path("compose.lock"))
+    with pytest.warns(UserWarning, match="both 1.0.0 is unproven"):
+        model = compose.apply_unverified_for_laboratory(lock, Store(Path("store")), base=tiny)
+    sampling = compose.Sampling(max_new_tokens=6, temperature=0.0)
+    assert printed == model.generate(PROMPTS, sampling)
+    assert (model.patch.card.name, model.patch.card.tokens) == ("both", 16)
+
+    assert applied() == 0
+    assert "both 1.0.0" in capsys.readouterr().out
+    now = datetime.now(UTC)
+    again = compose.apply("channel", "both", base=tiny, keys=Path("keys"), now=now)
+    assert again.patch.card.prefix == lock.result.digest
+
+    other = dataclasses.replace(tiny, fingerprint="sha256:" + "0" * 64)
+    verified = verify("channel", "both", keys=Path("keys"), now=now)
+    with pytest.raises(Rejected) as refused:
+        on_base(verified.lock, verified.patch, other)
+    assert refused.value.code == "base-mismatch"
+
+    revoke_key(Path("keys"), "evaluator", now=now, reason="lost")
+    assert applied(*ASKED) == 2
+    said = capsys.readouterr()
+    assert "release-denied" in said.err and "key-revoked" in said.err
+    assert PROMPTS[0] not in said.out
+
+
+def test_evidence_has_every_prompt_with_the_locks_own_seed(desk: Path) -> None:
+    from compose.trust.claims import lock_digest
+    from compose.trust.evidence import PAYLOAD_TYPE, read_statement
+    from compose.trust.keyring import read_keyring
+    from compose.trust.seal import open_seal
+
+    assert evaluate("--out", "proof.json") == 0
+    data = Path("proof.json").read_bytes()
+    opened = open_seal(data, read_keyring(Path("keys")), "evaluator", datetime.now(UTC), payload_type=PAYLOAD_TYPE)
+    statement = read_statement(opened.payload, subject="proof.json")
+    found, lock = statement.predicate.measured, read_lock_file(Path("compose.lock"))
+
+    assert len(data) < MAX_SEALED_BYTES
+    assert statement.lock == lock_digest(lock)
+    assert found.seed == seed_of(lock_digest(lock))
+    assert found.members == {patch.name: patch.digest for patch in lock.patches}
+    (gas,) = (one for one in found.series if one.metric == "gender_bias/gas")
+    assert (len(gas.prompts), len(set(gas.groups))) == (208, 13)
+    assert found.outcomes[0].completions == 416
+    assert found.passages is None
+
+
+def test_a_gate_that_is_not_proven_ends_with_1_and_nothing_is_released(
+    desk: Path, tiny: Base, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (desk / "manifest.toml").write_text(MANIFEST.format(fingerprint=tiny.fingerprint, limit=0.01))
+    assert main(["lock", "manifest.toml"]) == 0
+
+    assert evaluate() == 1
+    assert release() == 1
+    assert "nothing was released" in capsys.readouterr().out
+
+
+def test_a_composition_that_breaks_a_rule_is_not_measured(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in (desk / "store" / "patches").iterdir():
+        if folder.is_dir():
+            (folder / "patch.json").unlink()
+
+    assert evaluate() == 1
+    assert "store-damaged" in capsys.readouterr().out
+    assert not Path("evidence.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["seed=1"], "one lock"),
+        (["--suite", "toxicity"], "one lock"),
+        (["other.lock"], "one lock"),
+        (["--key", "releaser"], "key-role"),
+        (["--key", "nobody"], "key-missing"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(
+    desk: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+) -> None:
+    assert evaluate(*more) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_without_a_key_nothing_is_measured(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "compose.lock", "--model", "tiny"]) == 2
+    assert "--key" in capsys.readouterr().err
+
+
+def test_a_deployer_without_a_channel_gets_nothing(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert applied(*ASKED) == 2
+    assert "channel-" in capsys.readouterr().err
