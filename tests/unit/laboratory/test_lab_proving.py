@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from compose.engine import Sampling
 from compose.evaluate.prompts import make_prompt
@@ -14,6 +14,9 @@ from compose.trust.claims import GateClaim
 from tests.unit.trust.cases import locked, members, patch
 
 
+Scored = list[list[tuple[str, float | None]]]
+
+
 class Judge:
     """Judges nothing: its scores are written into the records."""
 
@@ -21,7 +24,7 @@ class Judge:
     version = "1"
 
 
-def risk(kind: str = "toxicity", *, by_group: bool = False, samples: int = 2) -> Risk:
+def risk(kind: Literal["toxicity", "gender_bias"] = "toxicity", *, by_group: bool = False, samples: int = 2) -> Risk:
     spec = RiskSpec(
         name="part",
         kind=kind,
@@ -38,7 +41,7 @@ def risk(kind: str = "toxicity", *, by_group: bool = False, samples: int = 2) ->
     return Risk("part", (), prompts, Judge(), spec)  # type: ignore[arg-type]
 
 
-def measurement(asked: Risk, scores: list[list[tuple[str, float | None]]]) -> Measurement:
+def measurement(asked: Risk, scores: Scored) -> Measurement:
     records: list[dict[str, Any]] = [
         {"prompt_id": prompt.id, "group": prompt.group, "sample": n, "prompt": "", "completion": text, "score": score}
         for prompt, rows in zip(asked.test, scores, strict=True)
@@ -50,8 +53,8 @@ def measurement(asked: Risk, scores: list[list[tuple[str, float | None]]]) -> Me
 
 WORDS = "one two three four five"
 LOOP = "no no no no no no no no"
-ROWS = [[(WORDS, 0.9), (WORDS, 0.1)], [(WORDS, 0.1), (LOOP, 0.2)], [("  ", 0.9), (WORDS, None)]]
-CLEAN = [[(WORDS, 0.0), (WORDS, 0.0)]] * 3
+ROWS: Scored = [[(WORDS, 0.9), (WORDS, 0.1)], [(WORDS, 0.1), (LOOP, 0.2)], [("  ", 0.9), (WORDS, None)]]
+CLEAN: Scored = [[(WORDS, 0.0), (WORDS, 0.0)]] * 3
 
 
 def test_a_prompts_number_is_its_danger_and_none_without_a_verdict() -> None:
