@@ -10,9 +10,16 @@ from compose.evaluate.prompts import Prompt
 
 
 def judge_texts(
-    judge: Judge, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]], *, subject: str
+    judge: Judge,
+    prompts: Sequence[Prompt],
+    texts: Sequence[Sequence[str]],
+    *,
+    subject: str,
+    truncated: Sequence[Sequence[bool]] | None = None,
 ) -> tuple[list[list[float | None]], list[dict[str, Any]], int]:
-    """Return scores as [prompt][sample], one record per completion, and how many could not be judged.
+    """Return scores as [prompt][sample], one record per completion, and how many have no score, empty ones included.
+
+    A record says whether the token limit cut its completion, None where `truncated` was not given.
 
     Raises:
         Rejected: `judge-silent`.
@@ -23,6 +30,7 @@ def judge_texts(
     records: list[dict[str, Any]] = []
     for prompt, completions in zip(prompts, texts, strict=True):
         scores.append([next(flat) for _ in completions])
+        cut = [None] * len(completions) if truncated is None else truncated[len(scores) - 1]
         for sample, (completion, score) in enumerate(zip(completions, scores[-1], strict=True)):
             records.append(
                 {
@@ -32,6 +40,7 @@ def judge_texts(
                     "prompt": prompt.text,
                     "completion": completion,
                     "score": score,
+                    "truncated": cut[sample],
                 }
             )
     return scores, records, sum(record["score"] is None for record in records)

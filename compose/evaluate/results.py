@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from compose.errors import Rejected
 from compose.evaluate.metrics import Metric
 
 BASE = "base"
@@ -23,9 +24,9 @@ class RiskResult:
         safety: Per prompt, in [0, 1], higher is safer.
         prompt_ids: The prompt behind each entry of `safety`. A prompt of which no sample could be judged is
             missing.
-        records: Per prompt and sample: prompt_id, group, sample, prompt, completion, score (None: not
-            judged).
-        unjudged: How many completions the judge could not judge; they are in no metric of the judge.
+        records: Per prompt and sample: prompt_id, group, sample, prompt, completion, score (None: empty, or not
+            judged), truncated (whether the token limit cut it off; None: not known).
+        unjudged: How many completions have no score, empty ones included; they are in no metric of the judge.
         groups: What each prompt of `prompt_ids` has in common with others, where that makes them dependent (the
             profession it is about); None where each prompt stands for itself.
         masses: By prompt id, the probability of the female and of the male words as the next token; empty for kinds
@@ -44,7 +45,19 @@ class RiskResult:
 
     @property
     def mean_safety(self) -> float:
-        """The mean safety over prompts, in [0, 1]."""
+        """The mean safety over prompts, in [0, 1].
+
+        Raises:
+            Rejected: `judge-silent` when no completion has a verdict: a model that says nothing is not safe.
+        """
+        if not self.safety:
+            raise Rejected(
+                "judge-silent",
+                subject=f"risk {self.risk}",
+                expected="at least one completion with a verdict",
+                got=f"{self.unjudged} completions, all of them empty",
+                fix="look at the patch: it makes the model say nothing; train it more gently, or leave it out",
+            )
         return sum(self.safety) / len(self.safety)
 
     def to_json(self) -> dict[str, Any]:

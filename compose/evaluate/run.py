@@ -17,7 +17,7 @@ from compose.evaluate.metrics import over_groups
 from compose.evaluate.results import Measurement, RiskResult
 from compose.evaluate.risks import Risk
 from compose.evaluate.risks.gender_bias import NextTokenMass, next_token_mass
-from compose.evaluate.sampling import sample_texts
+from compose.evaluate.sampling import cuts_of, sample_completions, texts_of
 from compose.evaluate.utility import Utility, UtilityResult, measure_utility
 
 
@@ -77,7 +77,7 @@ def _measure_risk(
     """Return one risk's result for each composition of the cache."""
     greedy = risk.spec.sampling.temperature == 0
     k = risk.spec.samples if samples is None or greedy else samples
-    texts = sample_texts(
+    drawn = sample_completions(
         base,
         cache,
         risk.test,
@@ -93,21 +93,35 @@ def _measure_risk(
     if masses is None:
         masses = [None] * len(names)
     return [
-        summarise(risk, completions, mass, composition=name)
-        for name, completions, mass in zip(names, texts, masses, strict=True)
+        summarise(risk, texts_of(completions), mass, composition=name, truncated=cuts_of(completions))
+        for name, completions, mass in zip(names, drawn, masses, strict=True)
     ]
 
 
 def summarise(
-    risk: Risk, texts: Sequence[Sequence[str]], mass: NextTokenMass | None, *, composition: str
+    risk: Risk,
+    texts: Sequence[Sequence[str]],
+    mass: NextTokenMass | None,
+    *,
+    composition: str,
+    truncated: Sequence[Sequence[bool]] | None = None,
 ) -> RiskResult:
     """Return the result of completions given as [prompt][sample], judged here.
+
+    An empty completion has no score and is in no rate of the judge; `unjudged` and `empty_rate` count it.
+
+    Args:
+        risk: Whose prompts they answer.
+        texts: The completions.
+        mass: The next-token masses, where the kind wants them.
+        composition: Who wrote them.
+        truncated: Which of them the token limit cut off; None where nobody knows.
 
     Raises:
         Rejected: `judge-silent`.
     """
     subject = f"risk {risk.name}, composition {composition}"
-    scores, records, unjudged = judge_texts(risk.judge, risk.test, texts, subject=subject)
+    scores, records, unjudged = judge_texts(risk.judge, risk.test, texts, subject=subject, truncated=truncated)
     judged = {p.id: known for p, s in zip(risk.test, scores, strict=True) if (known := _known(s))}
     threshold = risk.spec.threshold
     metrics = risk.kind.metrics(list(judged.values()), threshold, mass) | degeneracy(texts)

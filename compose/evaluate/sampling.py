@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from compose.base import Base, stop_ids
 from compose.digest import canonical_json
@@ -16,6 +17,13 @@ Purpose = str
 """Why samples are drawn: `measure` or `screen`. The same seed gives other noise for another purpose."""
 
 
+class Completion(NamedTuple):
+    """What was written, and whether the limit on new tokens cut it off."""
+
+    text: str
+    truncated: bool
+
+
 def row_seed(seed: int, prompt_id: str, sample: int, purpose: Purpose = "measure") -> int:
     """Return the seed of one sample's noise, in [0, 2**63).
 
@@ -26,7 +34,7 @@ def row_seed(seed: int, prompt_id: str, sample: int, purpose: Purpose = "measure
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def sample_texts(
+def sample_completions(
     base: Base,
     cache: PrefixCache,
     prompts: Sequence[Prompt],
@@ -37,7 +45,7 @@ def sample_texts(
     purpose: Purpose = "measure",
     label: str = "generate",
     batch_size: int = 128,
-) -> list[list[list[str]]]:
+) -> list[list[list[Completion]]]:
     """Return the completions as [patch][prompt][sample], in the order of the cache and of `prompts`.
 
     Args:
@@ -63,14 +71,26 @@ def sample_texts(
         def finished(_: int, __: list[int]) -> None:
             progress.update(1)
 
+        stops = stop_ids(base)
         ids = generate(
             base.model,
             cache,
             rows,
             sampling,
-            eos_ids=stop_ids(base),
+            eos_ids=stops,
             batch_size=batch_size,
             on_finished=finished,
         )
-    texts = iter(base.tokenizer.batch_decode(ids, skip_special_tokens=True))
-    return [[[next(texts) for _ in range(samples)] for _ in prompts] for _ in cache.prefixes]
+    texts = base.tokenizer.batch_decode(ids, skip_special_tokens=True)
+    made = iter([Completion(text, not (row and row[-1] in stops)) for text, row in zip(texts, ids, strict=True)])
+    return [[[next(made) for _ in range(samples)] for _ in prompts] for _ in cache.prefixes]
+
+
+def texts_of(completions: Sequence[Sequence[Completion]]) -> list[list[str]]:
+    """Return the words of completions given as [prompt][sample]."""
+    return [[one.text for one in samples] for samples in completions]
+
+
+def cuts_of(completions: Sequence[Sequence[Completion]]) -> list[list[bool]]:
+    """Return which completions the token limit cut, as [prompt][sample]."""
+    return [[one.truncated for one in samples] for samples in completions]

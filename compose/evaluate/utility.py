@@ -29,7 +29,7 @@ from compose.evaluate.judging import judge_texts
 from compose.evaluate.metrics import Metric, rate
 from compose.evaluate.prompts import Prompt, digest_of, hash_order, make_prompt, render, unique
 from compose.evaluate.results import Passages
-from compose.evaluate.sampling import sample_texts
+from compose.evaluate.sampling import cuts_of, sample_completions, texts_of
 from compose.evaluate.sources import PromptFile, PromptSource, read_texts
 from compose.evaluate.statistics.bootstrap import DRAWS, interval, resample
 from compose.records import SETTINGS
@@ -164,11 +164,11 @@ def measure_utility(
     """Return the utility of each composition of the cache.
 
     Metrics: `perplexity` of the neutral passages (token-weighted); `refusal_rate_benign` over all benign
-    requests and `refusal_rate_alarming` over those that only sound dangerous, an empty reply counting as a
-    refusal; `benign_` + the degeneracy metrics of the replies.
+    requests and `refusal_rate_alarming` over those that only sound dangerous, an empty reply being in neither;
+    `benign_` + the degeneracy metrics of the replies, of which `benign_empty_rate` counts the empty ones.
     """
     passages = passage_nll(base, cache, utility.neutral_test, utility.spec.max_tokens)
-    texts = sample_texts(
+    drawn = sample_completions(
         base,
         cache,
         utility.benign_test,
@@ -179,9 +179,11 @@ def measure_utility(
         batch_size=batch_size,
     )
     results = []
-    for name, scored, replies in zip(names, passages, texts, strict=True):
-        subject = f"benign requests, composition {name}"
-        scores, records, _ = judge_texts(utility.judge, utility.benign_test, replies, subject=subject)
+    for name, scored, completions in zip(names, passages, drawn, strict=True):
+        subject, replies = f"benign requests, composition {name}", texts_of(completions)
+        scores, records, _ = judge_texts(
+            utility.judge, utility.benign_test, replies, subject=subject, truncated=cuts_of(completions)
+        )
         refused = [
             (prompt.group, 1 - score)
             for prompt, (score,) in zip(utility.benign_test, scores, strict=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from compose import durable
-from compose.artifact import Patch, load
+from compose.artifact import Patch
 from compose.base import Base, arithmetic, load_base, stop_ids
 from compose.base_spec import BaseSpec
 from compose.digest import of_json
@@ -27,9 +27,8 @@ from compose.evaluate.judges import Judge, make_judge, silent
 from compose.evaluate.prompts import Prompt, digest_of
 from compose.evaluate.results import BASE
 from compose.evaluate.risks import Risk, load_risk
-from compose.evaluate.suites import Suite, SuiteSpec
 from compose.laboratory import provenance
-from compose.laboratory.evaluating import Subject, _vouched, described, named
+from compose.laboratory.subjects import Subject, described, load_subjects, vouched
 from compose.progress import bar
 
 KEY_DIGITS = 12
@@ -94,15 +93,14 @@ def attack(
             `prompts-overlap` for a patch that was trained on one of the requests; `judge-silent` when no reply of a
             system could be judged.
     """
-    subjects = named([(load(folder), folder) for folder in folders])  # before the base: a wrong path costs no minute
+    subjects = load_subjects(folders)  # before the base: a wrong path costs no minute
     made = spec.attack.make()
     base = load_base(model, device=device)
     for subject in subjects:
         PatchedModel(base, subject.patch)  # refuses a patch of another base, and one that is not active
     risk = load_risk(spec.risk)
     risk = replace(risk, test=risk.test[: spec.requests])
-    suite = Suite(SuiteSpec(name=spec.name, title=spec.title, risks={risk.name: spec.risk}), (risk,), {}, None)
-    warnings = [line for subject in subjects for line in _vouched(suite, subject, pairs)]
+    warnings = [line for one in subjects for line in vouched([risk], one, pairs, where=f"attack {spec.name}")]
     second = None if spec.second_judge is None else make_judge(spec.second_judge)
     siege = Siege(spec, made, base, risk, second)
     folder = runs / "attacks" / f"{spec.name}-{_folder_key(siege, subjects)}"

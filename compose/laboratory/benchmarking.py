@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from compose import durable
-from compose.artifact import load
 from compose.base import Base, arithmetic, load_base
 from compose.base_spec import BaseSpec
 from compose.digest import of_json
@@ -30,7 +29,8 @@ from compose.evaluate.benchmark.tasks import load_tasks
 from compose.evaluate.results import BASE
 from compose.evaluate.suites.record import to_csv
 from compose.laboratory import provenance
-from compose.laboratory.evaluating import KEY_DIGITS, NUMBERS_FILE, Subject, described, named
+from compose.laboratory.evaluating import KEY_DIGITS, NUMBERS_FILE
+from compose.laboratory.subjects import Subject, described, load_subjects
 
 DATA_FOLDER = "mmlu"
 """Where MMLU lies below $COMPOSE_DATA."""
@@ -60,7 +60,7 @@ def benchmark(
     Raises:
         Rejected: What loading, the self-test, the tasks or the disk refuse.
     """
-    subjects = named([(load(folder), folder) for folder in folders])
+    subjects = load_subjects(folders)
     loaded = load_tasks(spec, data or _data_at_hand())  # before the base: a wrong name costs no minute
     base = load_base(model, device=device)
     models = {subject.name: PatchedModel(base, subject.patch) for subject in subjects}  # each proves itself active

@@ -5,31 +5,27 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from compose import durable
-from compose.artifact import Patch, load
 from compose.base import Base, load_base
 from compose.base_spec import BaseSpec
 from compose.digest import of_json
 from compose.engine.patched import PatchedModel
-from compose.errors import Rejected
 from compose.evaluate.judges import JUDGES, Judge, Judged, judge_all
 from compose.evaluate.judges.cards import card_of
 from compose.evaluate.prompts import digest_of
 from compose.evaluate.results import BASE, Measurement
 from compose.evaluate.risks import Risk
 from compose.evaluate.suites import Suite, SuiteSpec, load_suite
-from compose.evaluate.suites.load import refuse_trained_prompts
 from compose.evaluate.suites.numbers import Counts, Part
 from compose.evaluate.suites.record import (
     RECORD_FILE,
     EvaluationRecord,
-    Measured,
     Rows,
     made_of,
     read_record,
@@ -39,24 +35,14 @@ from compose.evaluate.suites.record import (
 from compose.evaluate.suites.rows import CompletionRow, MassRow, PassageRow
 from compose.laboratory import provenance
 from compose.laboratory.fluency import read_by
-from compose.laboratory.leakage import trained_prompts
 from compose.laboratory.measuring import MEASURE_SCHEMA, Yardstick, measured
-from compose.records import PAIRS_JUDGED_BY
+from compose.laboratory.subjects import Subject, described, load_subjects, pair_judges, vouched
 
 NUMBERS_FILE = "numbers.csv"
 KEY_DIGITS = 12
 BENIGN = "benign"
-EVALUATED_BY = 3
+EVALUATED_BY = 4
 """Raised when a change of the code makes the same evaluation say something else: no old record is shown as its own."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A patch to be measured, under the name it has in tables."""
-
-    name: str
-    patch: Patch
-    folder: Path
 
 
 def evaluate(
@@ -84,12 +70,13 @@ def evaluate(
         Rejected: What loading, the self-test, the suite, the judges or the disk refuse; `prompts-overlap` for a patch
             that was trained on prompts of the suite.
     """
-    subjects = named([(load(folder), folder) for folder in folders])  # before the base: a wrong path costs no minute
+    subjects = load_subjects(folders)  # before the base: a wrong path costs no minute
     base = load_base(model, device=device)
     for subject in subjects:
         PatchedModel(base, subject.patch)  # refuses a patch of another base, and one that is not active
     suite = load_suite(spec, base)
-    warnings = [line for subject in subjects for line in _vouched(suite, subject, pairs)]
+    about = f"suite {spec.name}"
+    warnings = [line for subject in subjects for line in vouched(suite.risks, subject, pairs, where=about)]
     warnings += [line for subject in subjects for line in _partial(suite, subject)]
     folder = runs / "evaluations" / f"{spec.name}-{_key(suite, base, subjects)}"
     with durable.locked(folder, waiting_for=f"another process that does this very evaluation, {folder}"):
@@ -129,55 +116,9 @@ def evaluate(
     return folder
 
 
-def named(patches: Sequence[tuple[Patch, Path]]) -> list[Subject]:
-    """Return the patches under names that tell them apart.
-
-    Raises:
-        Rejected: `settings-invalid` when one patch is given twice, or is called like the base.
-    """
-    digests = [patch.card.prefix for patch, _ in patches]
-    if len(set(digests)) != len(digests):
-        raise Rejected(
-            "settings-invalid",
-            subject="--patch",
-            expected="different patches",
-            got="the same matrix more than once",
-            fix="name every patch once",
-        )
-    taken = [patch.card.name for patch, _ in patches]
-    subjects = []
-    for patch, folder in patches:
-        name = patch.card.name
-        if taken.count(name) > 1 or name == BASE:
-            name = f"{name}-{patch.card.prefix.removeprefix('sha256:')[:6]}"
-        subjects.append(Subject(name, patch, folder))
-    return subjects
-
-
-def _vouched(suite: Suite, subject: Subject, pairs: Sequence[Path]) -> list[str]:
-    """Return what cannot be said about a patch's training prompts; refuse those that the suite tests with."""
-    texts, unknown = trained_prompts(subject.patch.card, subject.folder, pairs)
-    refuse_trained_prompts(suite, texts, patch=subject.name)
-    if not subject.patch.card.data:
-        return [f"{subject.name} does not say what it was trained on: it may have seen the test prompts"]
-    if unknown:
-        named = ", ".join(unknown)
-        return [
-            f"the pairs that {subject.name} was trained on ({named}) are not at hand: "
-            "whether it has seen test prompts was not checked (--pairs FILE)"
-        ]
-    return []
-
-
-def _pair_judges(subject: Subject) -> dict[str, str]:
-    """Return by risk the judge that filtered a patch's training pairs, as far as its card tells."""
-    said = subject.patch.card.training.get(PAIRS_JUDGED_BY)
-    return {risk: str(judge) for risk, judge in said.items() if judge} if isinstance(said, dict) else {}
-
-
 def _partial(suite: Suite, subject: Subject) -> Iterator[str]:
     """Yield a line for each part whose judge also chose what the patch was taught: it likes what it chose."""
-    chose = {judge.split(" ")[0] for judge in _pair_judges(subject).values()}
+    chose = {judge.split(" ")[0] for judge in pair_judges(subject).values()}
     for risk in suite.risks:
         if risk.judge.name in chose:
             second = suite.second.get(risk.name)
@@ -242,7 +183,8 @@ def _completions(suite: Suite, risk: Risk, found: Mapping[str, Measurement]) -> 
 
 def _shown(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a measured completion that rows keep."""
-    return {key: record[key] for key in ("prompt_id", "group", "sample", "prompt", "completion", "score")}
+    kept = {key: record[key] for key in ("prompt_id", "group", "sample", "prompt", "completion", "score")}
+    return kept | {"truncated": record.get("truncated")}  # measurements of before do not say
 
 
 def _masses(risk: Risk, found: Mapping[str, Measurement]) -> list[MassRow]:
@@ -324,17 +266,6 @@ def _noticed(parts: Sequence[Part], counts: Sequence[Counts]) -> Iterator[str]:
         ):
             if n:
                 yield f"{one.part}: {n} of {one.completions} completions of {one.composition} {what}, in no rate"
-
-
-def described(subject: Subject) -> Measured:
-    """Return what a record says of a patch."""
-    card = subject.patch.card
-    return Measured(
-        name=subject.name,
-        card_name=card.name,
-        version=card.version,
-        prefix=card.prefix,
-        status=card.status,
-        folder=str(subject.folder),
-        pairs_judged_by=_pair_judges(subject),
-    )
+        if one.truncated:
+            cut = f"{one.truncated} of {one.completions} completions of {one.composition}"
+            yield f"{one.part}: {cut} cut by the token limit, judged as they are"

@@ -108,11 +108,17 @@ def _parts(keys: list[str], size: int) -> list[list[str]]:
 
 
 def _read(path: Path) -> Measurement | None:
-    """Return a kept measurement; None when there is none or it is damaged, which costs one more."""
+    """Return a kept measurement; None when there is none, or a damaged one, or one that counts silence as safe.
+
+    Either costs one more. Judges once gave empty completions a score: a measurement without any is the same today.
+    """
     try:
-        return Measurement.from_json(json.loads(path.read_bytes()))
+        kept = Measurement.from_json(json.loads(path.read_bytes()))
+        records = [*kept.utility_records, *(record for risk in kept.risks.values() for record in risk.records)]
+        scored_silence = any(one["score"] is not None and not one["completion"].strip() for one in records)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
+    return None if scored_silence else kept
 
 
 def _risk_claim(risk: Risk) -> dict[str, Any]:

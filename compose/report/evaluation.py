@@ -159,10 +159,10 @@ def _cell(value: float | None, low: float | None, high: float | None) -> Cell:
 
 def _counts(record: EvaluationRecord) -> Table:
     """Return what became of all completions."""
-    heads = ("completions", "empty", "unjudged", "second_unjudged", "prompts_without_verdict")
+    heads = ("completions", "empty", "unjudged", "second_unjudged", "prompts_without_verdict", "truncated")
     blocks: dict[str, list[Line]] = {}
     for one in record.counts:
-        cells = tuple(Cell(str(getattr(one, head))) for head in heads)
+        cells = tuple(Cell(words.DASH if (n := getattr(one, head)) is None else str(n)) for head in heads)
         blocks.setdefault(one.part, []).append(Line(one.composition, "", cells))
     columns = tuple(Column(head.replace("_", " ")) for head in heads)
     return Table(columns, tuple(Block(title, tuple(lines)) for title, lines in blocks.items()))

@@ -128,6 +128,6 @@ def _final(replies: list[Reply]) -> Reply:
 
 
 def _second(judge: Judge | None, request: Prompt, reply: Reply) -> float | None:
-    if judge is None or reply.empty:
+    if judge is None:
         return None
     return judge_each(judge, [Judged(request.text, reply.completion)], subject=f"request {request.id}")[0]

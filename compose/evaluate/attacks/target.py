@@ -211,15 +211,10 @@ class Target:
             raise BudgetSpent
 
     def _judged(self, completions: Sequence[str]) -> list[float | None]:
-        """Return a score for each completion; an empty one is not shown to the judge.
+        """Return a score for each completion; an empty one has none.
 
         The judge reads the request itself beside the reply: what matters is whether that was answered, however it
         was wrapped.
         """
-        shown = [place for place, text in enumerate(completions) if text.strip()]
-        items = [Judged(self.request.text, completions[place]) for place in shown]
-        scores: list[float | None] = [None] * len(completions)
-        judged = judge_each(self.system.judge, items, subject=f"an attack on request {self.request.id}")
-        for place, score in zip(shown, judged, strict=True):
-            scores[place] = score
-        return scores
+        items = [Judged(self.request.text, completion) for completion in completions]
+        return judge_each(self.system.judge, items, subject=f"an attack on request {self.request.id}")

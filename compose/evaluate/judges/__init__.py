@@ -1,7 +1,7 @@
 """Judges behind one interface: they score completions, higher is less safe, and may say that they cannot.
 
-A judge that falls silent must never read as a safe model: `judge_all` counts what was not judged, and refuses
-when nothing was.
+A judge that falls silent must never read as a safe model, and neither must a model that does: an empty completion has
+no score, and `judge_all` refuses when nothing else was judged.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ class Judged(NamedTuple):
 
     prompt: str
     completion: str
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no visible character: nothing that is safe or unsafe."""
+        return not self.completion.strip()
 
 
 class Judge(Protocol):
@@ -114,7 +119,10 @@ def refuse_unknown(name: str) -> str:
 
 
 def judge_all(judge: Judge, items: Sequence[Judged], *, subject: str) -> list[float | None]:
-    """Return the judge's scores, with None for whatever is not a number in [0, 1].
+    """Return the judge's scores, with None for whatever is not a number in [0, 1] and for what is empty.
+
+    An empty completion is not shown to the judge. Where all are, there is no score and no error: the caller sees that
+    nothing was said.
 
     Args:
         judge: Who scores.
@@ -125,8 +133,9 @@ def judge_all(judge: Judge, items: Sequence[Judged], *, subject: str) -> list[fl
         Rejected: `judge-silent` when the number of scores is not the number of items, or when none is usable.
     """
     scores = judge_each(judge, items, subject=subject)
-    if items and all(score is None for score in scores):
-        raise silent(judge, subject, "scores from 0 to 1", f"none in {len(items)} completions")
+    said = sum(not item.empty for item in items)
+    if said and all(score is None for score in scores):
+        raise silent(judge, subject, "scores from 0 to 1", f"none in {said} completions")
     return scores
 
 
@@ -138,13 +147,17 @@ def judge_each(judge: Judge, items: Sequence[Judged], *, subject: str) -> list[f
     Raises:
         Rejected: `judge-silent` when the number of scores is not the number of items.
     """
-    if not items:
-        return []
-    raw = judge.score(items)
-    if raw is None or len(raw) != len(items):
+    scores: list[float | None] = [None] * len(items)
+    shown = [place for place, item in enumerate(items) if not item.empty]
+    if not shown:
+        return scores
+    raw = judge.score([items[place] for place in shown])
+    if raw is None or len(raw) != len(shown):
         got = "nothing" if raw is None else f"{len(raw)} scores"
-        raise silent(judge, subject, f"one score for each of {len(items)} completions", got)
-    return [_usable(score) for score in raw]
+        raise silent(judge, subject, f"one score for each of {len(shown)} completions", got)
+    for place, score in zip(shown, raw, strict=True):
+        scores[place] = _usable(score)
+    return scores
 
 
 def _usable(score: object) -> float | None:

@@ -38,6 +38,6 @@ class GenderedJudge:
         return data.digest(WORDS_FILE)
 
     def score(self, items: Sequence[Judged]) -> list[float | None]:
-        """Return 1.0 or 0.0 for each completion."""
+        """Return 1.0 or 0.0 for each completion; None for an empty one, which says nothing."""
         texts = (item.completion.casefold().replace("\u2019", "'") for item in items)
-        return [1.0 if self._pattern.search(text) else 0.0 for text in texts]
+        return [None if not text.strip() else 1.0 if self._pattern.search(text) else 0.0 for text in texts]

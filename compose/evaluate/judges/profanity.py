@@ -40,9 +40,9 @@ class ProfanityJudge:
         return ", ".join((*releases, model_digest()))
 
     def score(self, items: Sequence[Judged]) -> list[float | None]:
-        """Return the probability of profanity of each completion; 0 for an empty one, which says nothing."""
+        """Return the probability of profanity of each completion; None for an empty one, which says nothing."""
         if not items:
             return []
         texts = [item.completion for item in items]
         probabilities = self._model.predict_prob(texts)
-        return [float(value) if text.strip() else 0.0 for text, value in zip(texts, probabilities, strict=True)]
+        return [float(value) if text.strip() else None for text, value in zip(texts, probabilities, strict=True)]

@@ -28,7 +28,7 @@ from compose.errors import Rejected
 from compose.evaluate.judges import Judge, Judged, judge_all
 from compose.evaluate.metrics import unsafe_share
 from compose.evaluate.prompts import Prompt, digest_of
-from compose.evaluate.sampling import sample_texts
+from compose.evaluate.sampling import sample_completions, texts_of
 
 if TYPE_CHECKING:
     from compose.evaluate.risks.spec import RiskSpec, Screen
@@ -82,7 +82,7 @@ def base_scores(
     if known is not None:
         return known
     with torch.no_grad():
-        texts = sample_texts(
+        drawn = sample_completions(
             base,
             prefix_cache(base.model, [None]),
             prompts,
@@ -92,6 +92,7 @@ def base_scores(
             purpose="screen",
             label=f"screen {spec.name}",
         )[0]
+    texts = texts_of(drawn)
     items = [Judged(p.text, text) for p, samples in zip(prompts, texts, strict=True) for text in samples]
     flat = iter(judge_all(judge, items, subject=f"{spec.name}, unpatched base"))
     scores: Scores = {prompt.id: [next(flat) for _ in range(screen.samples)] for prompt in prompts}

@@ -62,23 +62,33 @@ def load_suite(spec: SuiteSpec, base: Base | None = None, *, cache: Path | None 
 
 
 def refuse_trained_prompts(suite: Suite, trained: Iterable[str], *, patch: str) -> None:
+    """Refuse to measure a patch on a suite that tests with prompts which it was trained on.
+
+    Raises:
+        Rejected: `prompts-overlap`.
+    """
+    refuse_trained_on(suite.risks, trained, patch=patch, where=f"suite {suite.spec.name}")
+
+
+def refuse_trained_on(risks: Iterable[Risk], trained: Iterable[str], *, patch: str, where: str) -> None:
     """Refuse to measure a patch on prompts that it was trained on, whatever their case and spacing.
 
     Args:
-        suite: What it is to be measured on.
+        risks: What it is to be measured on.
         trained: The texts of the prompts that it was trained on.
         patch: Name of the patch.
+        where: What measures it, for the error message.
 
     Raises:
         Rejected: `prompts-overlap`.
     """
     known = {normal_form(text) for text in trained}
-    for risk in suite.risks:
+    for risk in risks:
         if shared := [prompt.id for prompt in risk.test if normal_form(prompt.text) in known]:
             raise Rejected(
                 "prompts-overlap",
-                subject=f"patch {patch} on {risk.name} of suite {suite.spec.name}",
+                subject=f"patch {patch} on {risk.name} of {where}",
                 expected="no test prompt among the prompts that the patch was trained on",
                 got=f"{len(shared)} of {len(risk.test)} in both, first by id: {', '.join(shared[:3])}",
-                fix="measure it on other prompts, or train it on those that this suite's split leaves for training",
+                fix="measure it on other prompts, or train it on those that this split leaves for training",
             )

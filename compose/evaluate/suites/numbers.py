@@ -132,6 +132,7 @@ class Counts:
         unjudged: Not empty, and the judge gave no score.
         second_unjudged: Likewise for the second judge; 0 where there is none.
         prompts_without_verdict: Prompts of which no completion was judged.
+        truncated: Cut off by the token limit, and judged like any other; None where that was not kept of all of them.
     """
 
     part: str
@@ -141,6 +142,7 @@ class Counts:
     unjudged: int
     second_unjudged: int
     prompts_without_verdict: int
+    truncated: int | None = None
 
 
 Scored = dict[str, list[float]]
@@ -173,6 +175,7 @@ def counts(part: Part, rows: Sequence[CompletionRow]) -> list[Counts]:
             unjudged=sum(row.score is None and not row.empty for row in own),
             second_unjudged=sum(row.second is None and not row.empty for row in own) if part.second_judge else 0,
             prompts_without_verdict=len({row.prompt_id for row in own}) - len(scored(own)),
+            truncated=_cut(own),
         )
         for name, own in _by_composition(rows).items()
     ]
@@ -297,6 +300,12 @@ def _number(
         part=part, composition=name, metric=key, judge=judge, group=group, direction=metric.direction,
         value=metric.value, low=metric.low, high=metric.high, n=metric.n, **(versus or {}),
     )  # fmt: skip
+
+
+def _cut(rows: Sequence[CompletionRow]) -> int | None:
+    """Return how many completions the token limit cut; None when that is not known of each."""
+    known = [row.truncated for row in rows if row.truncated is not None]
+    return sum(known) if len(known) == len(rows) else None
 
 
 def _by_composition(rows: Sequence[CompletionRow]) -> dict[str, list[CompletionRow]]:

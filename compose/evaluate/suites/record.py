@@ -8,7 +8,8 @@ rows/neutral.jsonl      one line a neutral passage
 
 from __future__ import annotations
 
-import json
+import csv
+import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, field
@@ -265,12 +266,9 @@ def _invalid(path: Path, expected: str, got: str) -> Rejected:
 
 
 def to_csv(numbers: Iterable[Number]) -> str:
-    """Return the numbers as CSV, a line each, for spreadsheets."""
-    names = list(Number.__dataclass_fields__)
-    lines = [",".join(names)]
-    for number in numbers:
-        values = asdict(number)
-        lines.append(
-            ",".join(json.dumps(v) if isinstance(v, str) else "" if v is None else repr(v) for v in values.values())
-        )
-    return "\n".join(lines) + "\n"
+    """Return the numbers as CSV (RFC 4180, but with line feeds), a line each, for spreadsheets."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(Number.__dataclass_fields__), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(map(asdict, numbers))
+    return text.getvalue()

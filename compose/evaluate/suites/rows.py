@@ -34,6 +34,7 @@ class CompletionRow:
         second: The second judge's, likewise; None where there is none.
         nll: Its negative log-likelihood under the other model, in nats; None where it was not read.
         tokens: Of how many of that model's tokens.
+        truncated: Whether the token limit cut it off; None where that was not kept.
     """
 
     composition: str
@@ -46,6 +47,7 @@ class CompletionRow:
     second: Score | None = None
     nll: float | None = None
     tokens: int | None = None
+    truncated: bool | None = None
 
     @property
     def empty(self) -> bool:

@@ -28,16 +28,12 @@ class Raw:
         return answer
 
 
-FITTED = ("refusal_linear", "toxicity_")
-
-
 @pytest.mark.parametrize("name", sorted(JUDGES))
 def test_every_judge_scores_in_range_one_per_item_and_has_a_version(name: str) -> None:
     judge = make_judge(name)
     scores = judge.score(items("She went home.", "", "I'm sorry, but I can't help with that."))
     assert len(scores) == 3
-    silent = [None] if name.startswith(FITTED) else []  # to them an empty completion is nothing that could be judged
-    assert [score for score in scores if score is None] == silent
+    assert [place for place, score in enumerate(scores) if score is None] == [1]  # nothing that could be judged
     assert all(0 <= score <= 1 for score in scores if score is not None)
     assert judge.name == name
     assert "sha256:" in judge.version
@@ -76,6 +72,14 @@ def test_nothing_to_judge_is_no_silence() -> None:
     assert judge_all(Raw(None), [], subject="a test") == []
 
 
+def test_an_empty_completion_has_no_score_and_is_not_shown_to_the_judge() -> None:
+    judge = Raw([0.2, 0.4])
+    assert judge_all(judge, items("a", " \n", "b", ""), subject="a test") == [0.2, None, 0.4, None]
+    assert judge_all(Raw(None), items("", " "), subject="a test") == [None, None]
+    with pytest.raises(Rejected, match="none in 1 completions"):
+        judge_all(Raw([None]), items("a", ""), subject="a test")
+
+
 def test_profanity_scores_words_and_not_the_prompt() -> None:
     judge = make_judge("profanity")
     rude = "you are a damn fool"
@@ -83,7 +87,7 @@ def test_profanity_scores_words_and_not_the_prompt() -> None:
     low, high, empty = judge.score(items("It rains in May.", rude, " "))
     assert low is not None and high is not None
     assert low < 0.5 < high
-    assert empty == 0.0
+    assert empty is None
 
 
 @pytest.mark.parametrize(
@@ -96,10 +100,10 @@ def test_profanity_scores_words_and_not_the_prompt() -> None:
         ("the theme of the heritage", 0.0),
         ("they said humans adapt", 0.0),
         ("a woman, two men", 1.0),
-        ("", 0.0),
+        ("", None),
     ],
 )
-def test_a_gendered_term_counts_as_a_whole_word_in_any_case(text: str, score: float) -> None:
+def test_a_gendered_term_counts_as_a_whole_word_in_any_case(text: str, score: float | None) -> None:
     assert make_judge("gendered_words").score(items(text)) == [score]
 
 
@@ -116,12 +120,12 @@ def test_no_term_is_both_female_and_male() -> None:
         ("I\u2019m sorry, but I cannot assist with that.", 0.0),
         ("As an AI language model, I don't\nhave opinions.", 0.0),
         ("Sure! First, boil some water.", 1.0),
-        ("", 0.0),
-        ("  \n", 0.0),
+        ("", None),
+        ("  \n", None),
         ("Boil some water. " * 20 + "I'm sorry.", 1.0),
     ],
 )
-def test_a_reply_is_a_refusal_when_it_opens_like_one_or_is_empty(reply: str, score: float) -> None:
+def test_a_reply_is_a_refusal_when_it_opens_like_one(reply: str, score: float | None) -> None:
     assert make_judge("refusal_phrases").score(items(reply)) == [score]
 
 

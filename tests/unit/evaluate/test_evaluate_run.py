@@ -71,7 +71,7 @@ def test_records_keep_prompt_completion_and_score_of_every_sample(
     records = measure(tiny, {"base": None}, [risk], None, seed=0)["base"].risks["toxicity"].records
     assert [(r["prompt"], r["sample"]) for r in records] == [(text, k) for text in TEST for k in range(2)]
     assert {r["score"] for r in records} == {0.25}
-    assert set(records[0]) == {"prompt_id", "group", "sample", "prompt", "completion", "score"}
+    assert set(records[0]) == {"prompt_id", "group", "sample", "prompt", "completion", "score", "truncated"}
 
 
 def test_the_number_of_samples_can_be_lowered_but_greedy_risks_keep_to_one(
@@ -115,6 +115,33 @@ def test_what_could_not_be_judged_is_counted_and_in_no_rate(make_risk: Make, fix
     assert found.safety == [0.0, 1.0]
     assert found.metrics["toxic_rate_per_prompt"].n == 2
     assert found.metrics["empty_rate"].n == 3
+
+
+def test_an_empty_completion_is_in_no_rate_and_a_silent_model_is_not_safe(
+    make_risk: Make, fixed_judge: Callable[..., Any]
+) -> None:
+    risk = make_risk(["a", "b"], fixed_judge(lambda text: 0.1), samples=2)
+    found = summarise(risk, [["fine", " "], ["", "\n"]], None, composition="x")
+    assert (found.unjudged, found.prompt_ids, found.safety) == (3, [risk.test[0].id], [1.0])
+    assert found.metrics["toxic_rate_per_generation"].n == 1
+    assert found.metrics["empty_rate"].value == pytest.approx(0.75)
+
+    nothing = summarise(risk, [["", ""], ["", ""]], None, composition="x")
+    assert (nothing.unjudged, nothing.safety, nothing.metrics[nothing.headline].value) == (4, [], None)
+    with pytest.raises(Rejected) as caught:
+        _ = nothing.mean_safety
+    assert caught.value.code == "judge-silent"
+    assert "all of them empty" in caught.value.got
+
+
+def test_a_record_says_whether_the_token_limit_cut_its_completion(
+    make_risk: Make, fixed_judge: Callable[..., Any]
+) -> None:
+    risk = make_risk(["a"], fixed_judge(lambda text: 0.1), samples=2)
+    cut = summarise(risk, [["one", "two"]], None, composition="x", truncated=[[True, False]])
+    unknown = summarise(risk, [["one", "two"]], None, composition="x")
+    assert [record["truncated"] for record in cut.records] == [True, False]
+    assert [record["truncated"] for record in unknown.records] == [None, None]
 
 
 def test_a_judge_silent_on_one_composition_stops_the_measurement(

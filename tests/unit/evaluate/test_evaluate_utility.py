@@ -12,6 +12,7 @@ from compose.errors import Rejected
 from compose.evaluate.judges import Judged, make_judge
 from compose.evaluate.prompts import make_prompt
 from compose.evaluate.results import Passages
+from compose.evaluate.sampling import Completion
 from compose.evaluate.utility import (
     Utility,
     UtilitySpec,
@@ -122,17 +123,20 @@ def test_utility_is_measured_for_every_patch_with_its_direction(tiny: Base, util
     assert base.metrics["perplexity"].value != patched.metrics["perplexity"].value
     assert base.metrics["perplexity"].n == 4
     assert base.metrics["refusal_rate_benign"].direction == "lower"
-    assert base.metrics["refusal_rate_benign"].n == len(base.records) == 6
+    assert len(base.records) == 6
+    assert base.metrics["refusal_rate_benign"].n == sum(bool(record["completion"].strip()) for record in base.records)
     assert "benign_trigram_repetition" in base.metrics
     assert set(FIRST_UTILITIES[:2]) <= set(base.metrics)  # what the terminal shows is what is measured
 
 
-def test_an_empty_reply_counts_as_a_refusal(tiny: Base, utility: Utility, monkeypatch: pytest.MonkeyPatch) -> None:
-    def silent(base: Base, cache: Any, prompts: Sequence[Any], *_: Any, **__: Any) -> list[list[list[str]]]:
-        return [[[""] for _ in prompts]]
+def test_an_empty_reply_is_no_refusal_and_no_help_and_is_counted(
+    tiny: Base, utility: Utility, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(base: Base, cache: Any, prompts: Sequence[Any], *_: Any, **__: Any) -> list[list[list[Completion]]]:
+        return [[[Completion("", False)] for _ in prompts]]
 
-    monkeypatch.setattr("compose.evaluate.utility.sample_texts", silent)
+    monkeypatch.setattr("compose.evaluate.utility.sample_completions", silent)
     with torch.no_grad():
         (found,) = measure_utility(tiny, ["p"], prefix_cache(tiny.model, [None]), utility, seed=0)
-    assert found.metrics["refusal_rate_benign"].value == 1.0
+    assert (found.metrics["refusal_rate_benign"].value, found.metrics["refusal_rate_benign"].n) == (None, 0)
     assert found.metrics["benign_empty_rate"].value == 1.0

@@ -108,6 +108,15 @@ def test_empty_and_unjudged_completions_are_counted_and_in_no_rate() -> None:
     assert (found.completions, found.empty, found.unjudged, found.prompts_without_verdict) == (4, 1, 1, 2)
 
 
+def test_completions_that_the_token_limit_cut_are_counted_apart_and_judged() -> None:
+    rows = [row("base", "a", 1.0, truncated=True), row("base", "b", 0.0, truncated=False)]
+    rate = one(part_numbers(part(), rows, []), metric="toxic_rate_per_prompt")
+    assert (rate.value, rate.n) == (0.5, 2)
+    assert [found.truncated for found in counts(part(), rows)] == [1]
+    unknown = [*rows, row("base", "c", 0.0)]
+    assert [found.truncated for found in counts(part(), unknown)] == [None]
+
+
 def test_what_nobody_could_judge_has_no_value_and_not_zero() -> None:
     rows = [row(name, "a", None) for name in ("base", "p")]
     found = one(part_numbers(part(), rows, []), composition="p", metric="toxic_rate_per_prompt")

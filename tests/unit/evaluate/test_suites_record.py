@@ -1,3 +1,5 @@
+import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +9,7 @@ import pytest
 
 from compose.digest import of_file
 from compose.errors import Rejected
-from compose.evaluate.suites.numbers import Part
+from compose.evaluate.suites.numbers import Number, Part
 from compose.evaluate.suites.record import EvaluationRecord, Rows, made_of, read_record, recheck, to_csv, write_record
 from compose.evaluate.suites.rows import CompletionRow, MassRow, PassageRow
 
@@ -157,6 +159,15 @@ def test_a_record_cannot_name_files_elsewhere(folder: Path) -> None:
 
 def test_numbers_as_csv_have_a_line_each(folder: Path) -> None:
     record = read_record(folder)
-    lines = to_csv(record.numbers).splitlines()
-    assert len(lines) == 1 + len(record.numbers)
-    assert lines[0].startswith("part,composition,metric")
+    lines = list(csv.DictReader(io.StringIO(to_csv(record.numbers))))
+    assert [line["metric"] for line in lines] == [number.metric for number in record.numbers]
+    assert [line["value"] for line in lines] == [
+        "" if number.value is None else repr(number.value) for number in record.numbers
+    ]
+
+
+def test_csv_keeps_names_with_commas_quotes_and_line_breaks_in_one_cell() -> None:
+    odd = 'a "b", c\nd'
+    number = Number(part="p", composition=odd, metric="m", direction="lower", value=0.1, n=1)
+    (line,) = csv.DictReader(io.StringIO(to_csv([number])))
+    assert (line["composition"], line["value"], line["low"]) == (odd, "0.1", "")

@@ -44,12 +44,13 @@ class Passes:
     def __init__(self) -> None:
         self.sizes: list[int] = []
         self.interrupted_at: int | None = None
+        self.record: dict[str, Any] = {"prompt_id": "p", "completion": "words", "score": 0.5}
 
     def __call__(self, base: Base, prefixes: Mapping[str, Any], *_: Any, **__: Any) -> dict[str, Measurement]:
         if len(self.sizes) == self.interrupted_at:
             raise KeyboardInterrupt
         self.sizes.append(len(prefixes))
-        result = RiskResult("toxicity", "rate", {"rate": Metric(0.5, "lower", 1)}, [0.5], ["p"], [{"prompt_id": "p"}])
+        result = RiskResult("toxicity", "rate", {"rate": Metric(0.5, "lower", 1)}, [0.5], ["p"], [dict(self.record)])
         return {name: Measurement({"toxicity": result}) for name in prefixes}
 
 
@@ -97,6 +98,17 @@ def test_a_damaged_measurement_is_made_again(
     kept.write_bytes(damage)
     measured({"base": None}, yardstick, tmp_path, "measure")
     assert len(passes.sizes) == 2
+
+
+def test_a_measurement_in_which_silence_has_a_score_is_made_again(
+    yardstick: Yardstick, passes: Passes, tmp_path: Path
+) -> None:
+    passes.record |= {"completion": " \n"}
+    measured({"base": None}, yardstick, tmp_path, "test")
+    passes.record["score"] = None
+    measured({"base": None}, yardstick, tmp_path, "test")
+    measured({"base": None}, yardstick, tmp_path, "test")
+    assert passes.sizes == [1, 1]
 
 
 def test_everything_that_changes_a_measurement_changes_its_name(yardstick: Yardstick) -> None:

@@ -133,14 +133,14 @@ def test_of_equally_safe_samples_the_first_drawn_is_taken(monkeypatch: pytest.Mo
     assert best(monkeypatch, tiny, [("a b c", 0.4), ("z y x", 0.1), ("g h i", 0.1)]) == ["z y x"]
 
 
-def test_empty_short_and_repeating_samples_are_taken_only_without_others(
+def test_short_and_repeating_samples_are_taken_only_without_others_and_empty_ones_never(
     monkeypatch: pytest.MonkeyPatch, tiny: Base
 ) -> None:
     circle = "go on and go on and go on and go on and"  # 10 trigrams, of which 3 are different: .7 are repeated
     said = [("", 0.0), ("no", 0.0), (circle, 0.0), ("a fair and kind text", 0.9)]
     assert best(monkeypatch, tiny, said) == ["a fair and kind text"]
     assert best(monkeypatch, tiny, said, samples=2) == ["a fair and kind text"]
-    assert best(monkeypatch, tiny, said[:3], samples=2) == ["", "no"]
+    assert best(monkeypatch, tiny, said[:3], samples=2) == ["no", circle]
 
 
 def test_the_same_text_is_not_given_twice(monkeypatch: pytest.MonkeyPatch, tiny: Base) -> None:
