@@ -59,6 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     result = (lock.method.name, lock.version, f"{lock.result.tokens} tokens", lock.result.digest)
     print(aligned([*rows, result]))
     print(f"{path}: {what}, {lock.name} {lock.version}, {lock_digest(lock)}")
+    print(f"next: `compose check {path}`")
     return 0
 
 
