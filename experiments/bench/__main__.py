@@ -38,7 +38,7 @@ def main(words: Sequence[str]) -> int:
 def _run(words: Sequence[str]) -> None:
     """Measure part by part and print the table so far; the JSON grows with it, so that Ctrl-C loses only one."""
     settings = read_settings(words)
-    _quiet()
+    quiet()
     base = load_base(settings.model, device=settings.device)
     records: list[dict[str, Any]] = []
     for name in settings.parts:
@@ -88,7 +88,7 @@ def table(records: Sequence[dict[str, Any]]) -> str:
     return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Keep the trainers' chatter out of the table."""
     warnings.simplefilter("ignore", FutureWarning)
     transformers.logging.set_verbosity_error()

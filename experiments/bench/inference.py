@@ -30,8 +30,8 @@ def generation_turn(base: Base, settings: BenchSettings, variant: str, tokens: i
     makers: dict[str, Callable[[], Callable[[], object]]] = {
         "patched, ours": lambda: _ours(base, settings, tokens),
         "base, ours": lambda: _ours(base, settings, 0),
-        "base, transformers": lambda: _stock(base, settings, base.model),
-        "patched, PEFT": lambda: _stock(base, settings, _peft(base, settings, tokens)),
+        "base, transformers": lambda: stock_call(base, settings, base.model),
+        "patched, PEFT": lambda: stock_call(base, settings, _peft(base, settings, tokens)),
         "prefix cache alone": lambda: _cache_alone(base, settings, tokens),
     }
     return repeated(makers[variant](), settings.steps, base.model.device)
@@ -66,8 +66,8 @@ def _ours(base: Base, settings: BenchSettings, tokens: int) -> Callable[[], obje
     return lambda: generate(base.model, cache, rows, sampling, eos_ids=())
 
 
-def _stock(base: Base, settings: BenchSettings, model: Any) -> Callable[[], object]:
-    """Return a call of transformers' or PEFT's own generation."""
+def stock_call(base: Base, settings: BenchSettings, model: Any) -> Callable[[], object]:
+    """Return a call of transformers' or PEFT's own generation, with `model` in place of the base's."""
     ids = torch.tensor(random_prompts(base, settings), device=base.model.device)
     options = copy.deepcopy(base.model.generation_config)
     options.update(
