@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # its import takes torch with it
     from compose.evaluate.suites.numbers import Number
     from compose.evaluate.suites.record import EvaluationRecord
 
-HEADS = ("", "value", "95% interval", "corrected", "95% interval", "against base", "95% interval", "p", "n")
+HEADS = ("", "value", "95% interval", "corrected", "95% interval", "against base", "95% interval", "p", "Holm", "n")
 SHOWN_WITHOUT_JUDGE = (
     *("gld", "gendered_mass", "female_mass", "male_mass", "mass_gap", "abs_signed_gap"),
     *("perplexity", "perplexity_ratio", "generation_perplexity_median", "gibberish_count"),
@@ -83,6 +83,7 @@ def _row(number: Number) -> tuple[str, ...]:
         "" if number.difference is None else words.number(number.difference),
         words.between(number.difference_low, number.difference_high),
         "" if number.p is None else f"{number.p:.2g}",
+        "" if number.p_holm is None else f"{number.p_holm:.2g}",
         str(number.n),
     )
 
@@ -146,10 +147,11 @@ def _table(record: EvaluationRecord) -> Table:
             _cell(n.corrected, n.corrected_low, n.corrected_high),
             _cell(n.difference, n.difference_low, n.difference_high),
             Cell("" if n.p is None else f"{n.p:.2g}"),
+            Cell("" if n.p_holm is None else f"{n.p_holm:.2g}"),
             Cell(str(n.n)),
         )
         blocks.setdefault(_block(n), []).append(Line(n.composition, "", cells))
-    columns = tuple(Column(name) for name in ("value", "corrected", "against base", "p", "n"))
+    columns = tuple(Column(name) for name in ("value", "corrected", "against base", "p", "Holm", "n"))
     return Table(columns, tuple(Block(title, tuple(lines)) for title, lines in blocks.items()))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 
 from pydantic import ConfigDict
@@ -22,6 +23,7 @@ from compose.evaluate.risks.gender_bias import NextTokenMass
 from compose.evaluate.statistics.bootstrap import paired_difference
 from compose.evaluate.statistics.corrected import JudgeErrors, corrected_rate
 from compose.evaluate.statistics.mcnemar import Discordance
+from compose.evaluate.statistics.multiple import holm
 from compose.evaluate.suites.rows import CompletionRow, MassRow, PassageRow
 from compose.evaluate.utility import perplexity, perplexity_ratio
 
@@ -99,6 +101,8 @@ class Number:
         corrected_low: Lower end of its 95% interval, which knows how well the judge is known.
         corrected_high: Upper end.
         p: Two-sided exact McNemar p over prompts with any completion on the worse side (McNemar 1947).
+        p_holm: The same, adjusted for all patches and parts that were compared in one evaluation (Holm 1979); only
+            for the headline of a whole part by its own judge.
     """
 
     part: str
@@ -115,6 +119,7 @@ class Number:
     difference_low: float | None = None
     difference_high: float | None = None
     p: float | None = None
+    p_holm: float | None = None
     corrected: float | None = None
     corrected_low: float | None = None
     corrected_high: float | None = None
@@ -162,6 +167,14 @@ def part_numbers(part: Part, rows: Sequence[CompletionRow], masses: Sequence[Mas
         found += [_number(part.name, name, key, metric) for key, metric in degeneracy(texts).items()]
         found += [_number(part.name, name, key, metric) for key, metric in fluency(own).items()]
     return found
+
+
+def adjusted(parts: Sequence[Part], numbers: Sequence[Number]) -> list[Number]:
+    """Return the numbers with `p_holm` where one is due: who compares much finds something by chance."""
+    own = {part.name: part.judge for part in parts}
+    places = [place for place, n in enumerate(numbers) if n.p is not None and not n.group and n.judge == own[n.part]]
+    table = dict(zip(places, holm([p for place in places if (p := numbers[place].p) is not None]), strict=True))
+    return [replace(n, p_holm=table[place]) if place in table else n for place, n in enumerate(numbers)]
 
 
 def counts(part: Part, rows: Sequence[CompletionRow]) -> list[Counts]:

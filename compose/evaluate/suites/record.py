@@ -22,7 +22,16 @@ from pydantic.dataclasses import dataclass
 from compose import durable
 from compose.digest import of_bytes, of_file
 from compose.errors import Rejected
-from compose.evaluate.suites.numbers import NEUTRAL, Counts, Number, Part, counts, part_numbers, passage_numbers
+from compose.evaluate.suites.numbers import (
+    NEUTRAL,
+    Counts,
+    Number,
+    Part,
+    adjusted,
+    counts,
+    part_numbers,
+    passage_numbers,
+)
 from compose.evaluate.suites.rows import CompletionRow, MassRow, PassageRow, from_lines, to_lines
 
 RECORD_FILE = "evaluation.json"
@@ -131,7 +140,7 @@ def made_of(parts: Sequence[Part], rows: Rows) -> tuple[tuple[Number, ...], tupl
         own = rows.completions[part.name]
         numbers += part_numbers(part, own, rows.masses.get(part.name, []))
         found += counts(part, own)
-    return (*numbers, *passage_numbers(rows.passages)), tuple(found)
+    return (*adjusted(parts, numbers), *passage_numbers(rows.passages)), tuple(found)
 
 
 def write_record(folder: Path, record: EvaluationRecord, rows: Rows) -> None:

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom
 
 from compose.evaluate.statistics.rates import wilson
-from compose.evaluate.suites.numbers import Number, Part, counts, fluency, part_numbers, passage_numbers
+from compose.evaluate.suites.numbers import Number, Part, adjusted, counts, fluency, part_numbers, passage_numbers
 from compose.evaluate.suites.rows import CompletionRow, MassRow, PassageRow
 
 
@@ -55,6 +55,20 @@ def test_a_rate_its_difference_to_the_base_and_mcnemar_are_those_of_the_rows() -
     assert after.p == pytest.approx(2 * float(binom.cdf(1, 5, 0.5))) == pytest.approx(12 / 32)
     assert after.difference_low is not None and after.difference_high is not None
     assert after.difference_low < -0.5 < after.difference_high
+
+
+def test_p_values_are_adjusted_over_all_patches_for_whole_parts_by_their_own_judge() -> None:
+    def number(composition: str, p: float | None, judge: str = "first", group: str = "") -> Number:
+        return Number(
+            part="rtp", composition=composition, metric="m", judge=judge, group=group, direction="lower",
+            value=0.5, n=4, p=p,
+        )  # fmt: skip
+
+    numbers = [number("base", None), number("a", 0.03), number("b", 0.02), number("a", 0.01, judge="second")]
+    numbers += [number("a", 0.01, group="threat")]
+
+    # Holm: the smallest of two counts twice, .04; the other once, .03, and not less than the one before it.
+    assert [n.p_holm for n in adjusted([part()], numbers)] == [None, 0.04, 0.04, None, None]
 
 
 def test_prompts_of_one_group_are_drawn_together() -> None:

@@ -13,7 +13,6 @@ from compose.laboratory.proving import outcome_of, passages_of, pin_of, series_o
 from compose.trust.claims import GateClaim
 from tests.unit.trust.cases import locked, members, patch
 
-
 Scored = list[list[tuple[str, float | None]]]
 
 
