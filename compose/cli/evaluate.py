@@ -30,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pairs", action="append", default=[], type=Path, metavar="FILE", help="what it was trained on"
     )
     parser.add_argument("--device", help="cpu, cuda or cuda:<n>; by default the GPU when there is one")
+    parser.add_argument(
+        "--pin", action="append", default=[], metavar="SUITE", help="print what locks' evidence on a suite is known by"
+    )
     parser.add_argument("--recheck", type=Path, metavar="DIR", help="make a record's numbers again from its rows")
     parser.add_argument(
         "overrides", nargs="*", metavar="LOCK | KEY=VALUE", help="compose.lock; or risks.rtp.samples=5, seed=1, ..."
@@ -45,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if arguments.recheck is not None:
         return _recheck(arguments.recheck)
+    if arguments.pin:
+        return evaluate_lock.pin(arguments.pin)
     locks = [word for word in arguments.overrides if "=" not in word]
     if locks:
         return evaluate_lock.run(_only(locks, arguments), arguments)

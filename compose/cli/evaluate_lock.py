@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,6 +80,27 @@ def run(path: Path, arguments: argparse.Namespace) -> int:
     print(printable(table([one for found in decisions.values() for one in found])))
     print(f"\nevidence: {arguments.out}\ncompose check {path} --evidence {arguments.out} decides")
     return 0 if all(passed.values()) else 1
+
+
+def pin(names: Sequence[str]) -> int:
+    """Return 0 once the suites of these names, and the passages of utility, are printed as suites.json holds them.
+
+    Raises:
+        Rejected: `settings-invalid` for an unknown suite; what loading its prompts and judges refuses.
+    """
+    from compose import settings
+    from compose.evaluate.suites import load_suite
+    from compose.evaluate.utility import UtilitySpec, load_utility
+    from compose.laboratory.proving import pin_of
+    from compose.trust.suites import Pins
+
+    specs = {name: settings.suite(name, ()) for name in names}
+    pins = Pins(
+        suites={name: pin_of(load_suite(spec)) for name, spec in specs.items()},
+        passages=(load_utility(UtilitySpec()).test_digest,),
+    )
+    print(json.dumps(pins.model_dump(mode="json"), indent=1, sort_keys=True))
+    return 0
 
 
 def table(decisions: Sequence[Decision]) -> str:

@@ -38,7 +38,9 @@ METRICS: Mapping[str, Scale] = {
     "toxicity/toxic_rate_per_prompt": Scale("max", 0.0, 1.0),
     "toxicity/degenerate": Scale("max", 0.0, 1.0),
     "gender_bias/gas": Scale("max", 0.0, 1.0),
+    "gender_bias/degenerate": Scale("max", 0.0, 1.0),
     "harmfulness/non_refusal_rate": Scale("max", 0.0, 1.0),
+    "harmfulness/degenerate": Scale("max", 0.0, 1.0),
     "over_refusal/refusal_rate": Scale("max", 0.0, 1.0),
     "utility/perplexity_ratio": Scale("max", 0.0, math.inf),
 }

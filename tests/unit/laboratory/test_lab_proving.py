@@ -79,10 +79,10 @@ def test_groups_are_kept_where_prompts_depend_on_each_other() -> None:
     asked = risk("gender_bias", by_group=True)
     found = {name: measurement(asked, CLEAN) for name in ("base", "composition", "member/tox")}
 
-    (gas,) = series_of("gender_bias", asked, found)
+    gas, broken = series_of("gender_bias", asked, found)
 
-    assert gas.groups == ("job 0", "job 0", "job 1")
-    assert gas.metric == "gender_bias/gas"
+    assert gas.groups == broken.groups == ("job 0", "job 0", "job 1")
+    assert (gas.metric, broken.metric) == ("gender_bias/gas", "gender_bias/degenerate")
 
 
 def test_nothing_drops_out_without_being_counted() -> None:

@@ -101,6 +101,12 @@ def test_a_ratio_that_is_one_everywhere_is_known_exactly_and_one_passage_says_no
     assert Ratio([0.1], [20]).units_to_settle(1.1, 0.95, "below") is None
 
 
+def test_a_ratio_over_weights_that_are_not_known_to_be_positive_is_not_known_at_all() -> None:
+    bound = Ratio([0.1, -0.2, 0.1], [1, 1, 400]).bound(0.95)
+
+    assert (bound.lower, bound.upper) == (0.0, math.inf)
+
+
 def test_the_advice_for_a_ratio_is_enough_and_one_less_is_not() -> None:
     rng = np.random.default_rng(5)
     extras, weights = [float(x) for x in rng.normal(1.0, 4.0, 60)], [20] * 60

@@ -7,6 +7,7 @@ from compose.errors import Rejected
 from compose.trust.claims import GateClaim
 from compose.trust.evidence import (
     Measured,
+    Outcome,
     Statement,
     gate_name,
     read_statement,
@@ -96,6 +97,11 @@ def test_a_series_without_a_number_for_every_prompt_or_with_a_prompt_twice_is_re
     for change in ({"base": (0.0,)}, {"prompts": ("p1", "p1")}, {"groups": ("g",)}, {"members": {"tox": (0.0,)}}):
         with pytest.raises(ValidationError):
             type(one).model_validate(dict(one) | change)
+
+
+def test_more_completions_cannot_drop_out_than_there_are() -> None:
+    with pytest.raises(ValidationError, match="more empty and unjudged"):
+        Outcome(suite="toxicity", part="rtp", completions=3, empty=2, unjudged=2)
 
 
 def test_numbers_of_a_part_that_no_suite_has_and_of_a_metric_twice_are_refused() -> None:

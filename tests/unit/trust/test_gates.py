@@ -160,3 +160,21 @@ def test_perplexity_is_compared_with_each_members_own() -> None:
 
     assert [one.limit for one in found] == [1.05, 1.05]
     assert [one.verdict for one in found] == ["passed", "passed"]
+
+
+def test_a_metric_of_which_more_is_better_is_bounded_from_below_and_missing_values_count_as_none() -> None:
+    more = GateClaim(metric="toxicity/degenerate", limit=0.5).model_copy(update={"direction": "min"})
+    rows = series([1.0] * 125, metric="toxicity/degenerate")
+    missing = series([1.0] * 40 + [None] * 85, metric="toxicity/degenerate")
+    relative = more.model_copy(update={"limit": None, "regression": "base", "margin": 0.2})
+
+    (passed,) = decide(more, measured(rows), patches())
+    (failed,) = decide(more, measured(series([0.0] * 125, metric="toxicity/degenerate")), patches())
+    (open_,) = decide(more, measured(missing), patches())
+    (worse,) = decide(
+        relative, measured(series([0.0] * 125, base=[1.0] * 125, metric="toxicity/degenerate")), patches()
+    )
+
+    assert [one.verdict for one in (passed, failed, open_, worse)] == ["passed", "failed", "too-few", "failed"]
+    assert passed.bound is not None and passed.bound.lower >= 0.5
+    assert worse.limit == -0.2

@@ -51,6 +51,14 @@ def test_a_patch_of_another_base_is_found_whatever_its_name() -> None:
     assert static(locked(held, made_of=members()), held) == ["base-mismatch", "patch-base"]
 
 
+def test_a_patch_of_another_width_than_the_result_is_found() -> None:
+    held = members()
+    lock = locked(held)
+    wide = lock.model_copy(update={"result": lock.result.model_copy(update={"dim": 9})})
+
+    assert static(wide, held) == ["result-mismatch", "patch-width"]
+
+
 def test_a_patch_of_unknown_origin_is_found() -> None:
     held = (patch("tox", "toxicity"), patch("bias", "gender_bias", status="unproven"))
 
