@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def add_writing(parser: argparse.ArgumentParser) -> None:
     """Add the options of a verb that writes to a channel."""
-    parser.add_argument("--channel", type=Path, required=True, metavar="DIR", help="the channel's folder")
+    parser.add_argument("--channel", type=_folder, required=True, metavar="DIR", help="the channel's folder")
     parser.add_argument("--key", metavar="NAME", help="who signs, when several releasers' private keys are at hand")
     add_keys(parser)
 
@@ -50,6 +50,13 @@ def change(arguments: argparse.Namespace, done: Callable[[Path, str, str, str, W
     event = done(arguments.channel, arguments.name, arguments.version, arguments.reason, writer, now)
     print(printable(told(event, arguments.name)))
     return 0
+
+
+def _folder(written: str) -> Path:
+    """Return the path of a channel's folder; the address of one would become a folder of that name."""
+    if "://" in written:
+        raise argparse.ArgumentTypeError("a channel is written to in its folder: copy that to the server afterwards")
+    return Path(written)
 
 
 def writer_of(arguments: argparse.Namespace, now: datetime) -> Writer:

@@ -92,6 +92,15 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(
     assert (shop.channel / "metadata" / "timestamp.json").read_bytes() == before
 
 
+def test_an_address_is_not_taken_for_a_folder_to_write_to(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["rollback", NAME, "1.0.0", "--reason", "x", "--channel", "https://patches.example/channel"])
+
+    assert exit_.value.code == 2
+    assert "copy that to the server" in capsys.readouterr().err
+    assert not Path("https:").exists()
+
+
 def test_who_signs_must_be_said_where_two_could(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["rollback", NAME, "1.0.0", "--reason", "x", "--channel", "channel"]
     new_key(shop.keys, "second", "releaser", now=datetime.now(UTC))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.properties.test_artifact_mutations import mutated
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 KIND = "application/vnd.compose.test+json"
+EXAMPLES = int(os.environ.get("COMPOSE_MUTATIONS", "500"))
 
 Sealed = tuple[Keyring, bytes]
 
@@ -31,7 +33,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Sealed:
     return read_keyring(folder), seal(b'{"rate": 0.0125, "n": 400}', KIND, *signers)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.data())
 def test_a_mutated_envelope_is_refused(sealed: Sealed, data: st.DataObject) -> None:
     keyring, original = sealed
@@ -43,7 +45,7 @@ def test_a_mutated_envelope_is_refused(sealed: Sealed, data: st.DataObject) -> N
     assert refused.value.code in CODES
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.data())
 def test_a_mutated_keyring_is_refused_or_trusts_no_other_key(sealed: Sealed, data: st.DataObject) -> None:
     keyring, _ = sealed
