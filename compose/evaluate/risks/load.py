@@ -111,13 +111,14 @@ def _shuffled(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
 def split(spec: RiskSpec, prompts: Sequence[Prompt]) -> tuple[list[Prompt], list[Prompt]]:
     """Return (train, test) candidates: all prompts, in the ratio of the sizes asked for, in hash order.
 
+    How many of them are screened makes no difference: of one source, whatever is a test prompt at some ratio is one at
+    every ratio with more of them, so that a patch of a small preset has not seen the test prompts of a suite.
+
     Raises:
         Rejected: `prompts-too-few`.
     """
     wanted = spec.n_train + spec.n_test
     pool = _shuffled(prompts, spec.split_seed)
-    if spec.screen is not None and spec.screen.candidates:
-        pool = pool[: max(wanted, spec.screen.candidates)]
     n_test = min(max(spec.n_test, round(len(pool) * spec.n_test / wanted)), len(pool) - spec.n_train)
     if not spec.by_group:
         train, test = pool[max(0, n_test) :], pool[: max(0, n_test)]

@@ -118,3 +118,12 @@ def test_the_number_of_candidates_can_be_limited(
     spec = make_spec(n_train=4, n_test=2, screen=Screen(samples=1, candidates=9))
     train, test = load_risk(spec, tiny, cache=tmp_path).screening
     assert (train.candidates, test.candidates) == (6, 3)
+
+
+def test_a_small_preset_trains_on_no_test_prompt_of_a_larger_one(
+    tiny: Base, make_spec: Callable[..., RiskSpec], tmp_path: Path
+) -> None:
+    small = load_risk(make_spec(n_train=4, n_test=2, screen=Screen(samples=1, candidates=9)), tiny, cache=tmp_path)
+    suite = load_risk(make_spec(n_train=16, n_test=4))  # a smaller share of the same 20 prompts is tested with
+
+    assert not {p.id for p in small.train} & {p.id for p in suite.test}
