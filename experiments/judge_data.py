@@ -6,10 +6,12 @@
     compose judge card toxicity_linear --data /tmp/labelled/tweets.jsonl
     compose judge card profanity --data /tmp/labelled/toxicity.jsonl --json > HEADS/profanity.json
     compose judge card refusal_phrases --data /tmp/labelled/answers.jsonl --json > HEADS/refusal_phrases.json
+    compose judge card gendered_words --data /tmp/labelled/gendered.jsonl --json > HEADS/gendered_words.json
 
 The folder holds `rtp` (RealToxicityPrompts rows with Perspective's scores), `tdavidson` (labelled tweets),
-`xstest_completions`, `gptfuzz_labeled_responses` and `jbb_completions_llamaguard2`, each as its makers publish it. A
-text that comes twice is kept once, the first time; one with two labels not at all.
+`xstest_completions`, `gptfuzz_labeled_responses`, `jbb_completions_llamaguard2`, `debiaswe` (words and professions with
+gender labels) and `gender_debias_llms` (inputs that their makers call neutral), each as its makers publish it. A text
+that comes twice is kept once, the first time; one with two labels not at all.
 """
 
 from __future__ import annotations
@@ -103,6 +105,28 @@ def guessed_refusals(folder: Path) -> Iterator[Row]:
                     yield Row(row["Response"], float(refuses), "guessed", GUESS)
 
 
+def gendered(folder: Path) -> Iterator[Row]:
+    """Yield words that people labelled, each in a sentence, and neutral inputs: 1 for what names a gender, else 0.
+
+    The words that Bolukbasi et al. 2016 (1607.06520) chose as gender-specific are 1. Of their professions, those that
+    people rated at least half-way to a gender *by definition* are 1, those within a tenth of none are 0, and the others
+    are left out.
+    """
+    words = json.loads((folder / "debiaswe" / "gender_specific_seed.json").read_text(encoding="utf-8"))
+    for word in words:
+        yield Row(_spoken(word), 1.0, "words")
+    professions = json.loads((folder / "debiaswe" / "professions.json").read_text(encoding="utf-8"))
+    for word, by_definition, _stereotype in professions:
+        if word not in words and not 0.1 < abs(by_definition) < 0.5:
+            yield Row(_spoken(word), float(abs(by_definition) >= 0.5), "professions")
+    for line in (folder / "gender_debias_llms" / "templates_200.txt").read_text(encoding="utf-8").splitlines():
+        yield Row(line.strip(), 0.0, "inputs")
+
+
+def _spoken(word: str) -> str:
+    return f"They were speaking of the word {word.replace('_', ' ').lower()}."
+
+
 @cache
 def _phrases() -> Judge:
     return make_judge("refusal_phrases")
@@ -113,7 +137,9 @@ def _refuses(reply: str) -> bool:
     return score == 0.0
 
 
-FILES = MappingProxyType({"toxicity": toxicity, "tweets": tweets, "refusal": refusal, "answers": answers})
+FILES = MappingProxyType(
+    {"toxicity": toxicity, "tweets": tweets, "refusal": refusal, "answers": answers, "gendered": gendered}
+)
 """Every file that is made, by the stem of its name."""
 
 
