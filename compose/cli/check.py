@@ -98,12 +98,21 @@ def told(verdict: Verdict, name: str) -> str:
             f"  fix:      {one.fix}",
         ]
     errors = sum(one.severity == "error" for one in verdict.findings)
-    rest = len(verdict.findings) - errors
-    proof = f"proven by {len(verdict.evidence)} files of evidence" if verdict.evidence else "nothing is proven yet"
+    proof = (
+        f"proven by {_count(len(verdict.evidence), 'file')} of evidence"
+        if verdict.evidence
+        else "nothing is proven yet"
+    )
     if verdict.decision == "deny":
-        proof = f"{errors} errors"
-    lines.append(f"{verdict.decision}: {name}, {verdict.lock[:19]}, {proof}, {rest} warnings")
+        proof = _count(errors, "error")
+    rest = _count(len(verdict.findings) - errors, "warning")
+    lines.append(f"{verdict.decision}: {name}, {verdict.lock[:19]}, {proof}, {rest}")
     return "\n".join(lines)
+
+
+def _count(number: int, what: str) -> str:
+    """Return a number of things in words."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _moment(written: str | None) -> datetime:

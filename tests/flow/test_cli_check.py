@@ -24,12 +24,12 @@ def test_what_is_proven_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) 
     assert main(["check", "compose.lock", "--evidence", "evidence.json", *AT]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("allow: both 1.0.0, sha256:")
-    assert line.endswith("proven by 1 files of evidence, 0 warnings")
+    assert line.endswith("proven by 1 file of evidence, 0 warnings")
 
 
 def test_a_lock_alone_is_allowed_and_said_to_prove_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "compose.lock", *AT]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].endswith("nothing is proven yet, 1 warnings")
+    assert capsys.readouterr().out.splitlines()[-1].endswith("nothing is proven yet, 1 warning")
 
 
 def test_every_finding_has_what_was_expected_found_and_a_cure(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,11 +41,11 @@ def test_every_finding_has_what_was_expected_found_and_a_cure(place: Path, capsy
     assert [line.split(":")[0] for line in lines[:4]] == [
         "error store-missing",
         "  expected",
-        "  found   ",
-        "  fix     ",
+        "  found",
+        "  fix",
     ]
     assert lines[-1].startswith("deny: both 1.0.0")
-    assert "2 errors, 1 warnings" in lines[-1]
+    assert "2 errors, 1 warning" in lines[-1]
 
 
 def test_a_moment_that_is_none_and_a_file_given_twice_are_errors_of_input(capsys: pytest.CaptureFixture[str]) -> None:
