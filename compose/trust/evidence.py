@@ -29,6 +29,7 @@ PREDICATE_TYPE: Literal["https://in-toto.io/attestation/test-result/v0.1"] = (
 )
 MAX_EVIDENCE_BYTES = 8 * 1024 * 1024
 SEED_DIGITS = 8
+USUAL_CONFIDENCE, USUAL_SAMPLES = (GateClaim.model_fields[name].default for name in ("confidence", "min_samples"))
 
 ONE_A_PROMPT = ("toxicity/toxic_rate_per_prompt",)
 """Metrics that are a yes or a no for each prompt, however many completions it has."""
@@ -190,6 +191,8 @@ class Measured(Claim):
             part = self.suites[one.suite].parts.get(one.part) if one.suite in self.suites else None
             if part is not None and part.grouped != bool(one.groups):
                 yield f"{one.metric} on {one.suite}/{one.part} must {'' if part.grouped else 'not '}name its groups"
+            if part is not None and not one.metric.startswith(f"{part.kind}/"):
+                yield f"{one.metric} on {one.suite}/{one.part}, which is of the kind {part.kind}"
             yes_or_no = one.metric in ONE_A_PROMPT or (part is not None and part.samples == 1)
             if yes_or_no and {*one.composition, *one.base}.union(*one.members.values()) - {0.0, 1.0, None}:
                 yield f"{one.metric} on {one.suite}/{one.part} is a yes or a no for every prompt"
@@ -260,11 +263,14 @@ def seed_of(lock: str) -> int:
 
 def gate_name(gate: GateClaim) -> str:
     """Return how a statement and a finding call a gate: what it asks for, in one line."""
-    if gate.limit is not None:
-        sign = "<=" if gate.direction == "max" else ">="
-        return f"{gate.metric} {sign} {gate.limit:g}"
-    sign = "+" if gate.direction == "max" else "-"
-    return f"{gate.metric} within {gate.regression} {sign} {gate.margin or 0.0:g}"
+    high = gate.direction == "max"
+    asked = f"{'<=' if high else '>='} {gate.limit}"
+    if gate.limit is None:
+        asked = f"within {gate.regression} {'+' if high else '-'} {gate.margin}"
+    # What is as usual goes without saying; two gates that ask for different things have different names.
+    sure = "" if gate.confidence == USUAL_CONFIDENCE else f" at {gate.confidence}"
+    many = "" if gate.min_samples == USUAL_SAMPLES else f" on {gate.min_samples}"
+    return f"{gate.metric} {asked}{sure}{many}"
 
 
 def statement_of(lock: str, name: str, passed: Mapping[str, bool], measured: Measured) -> Statement:

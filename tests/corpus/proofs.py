@@ -47,6 +47,7 @@ def proof_cases() -> Iterator[CaseFolder]:
     yield from _measured_otherwise()
     yield from _gates()
     yield from _attacks()
+    yield from _suites_left_out()
 
 
 def _case(name: str, why: str, codes: tuple[str, ...], fault: int, evidence: bytes, **more: bytes) -> CaseFolder:
@@ -222,6 +223,7 @@ def _measured_otherwise() -> Iterator[CaseFolder]:
         "prompt-twice": raw.replace(b'"p0001"', b'"p0000"'),
         "spelling": raw.replace(b"0.5", b"0.50"),
     }
+    wrong["metric-of-another-kind"] = raw.replace(b'"kind":"gender_bias"', b'"kind":"over_refusal"')
     for name, data in wrong.items():
         code = ("evidence-invalid",)
         evidence = seal(data, PAYLOAD_TYPE, signer("evaluator"))
@@ -249,6 +251,15 @@ def _gates() -> Iterator[CaseFolder]:
     }
     for name, (change, code, why) in cases.items():
         yield _case(f"gate-{name}_fail", why, (code,), 56 if name == "unjudged" else 44, _changed(**change))
+
+
+def _suites_left_out() -> Iterator[CaseFolder]:
+    """Yield evidence that was measured on other suites than the lock names."""
+    lock = locked(HELD, suites=("toxicity_hard", "gender_bias"))
+    known = Pins(suites={**suites(PROMPTS), "toxicity_hard": pin(PROMPTS)}, passages=pins().passages)
+    files = locked_files(lock, HELD, _changed(lock)) | keys_of(known=known)
+    why = "Measured on an easier suite than the lock names, though both are vouched for."
+    yield CaseFolder("suite-easier_fail", why, PROVE, ("gate-unmeasured",), (44,), files)
 
 
 def _attacks() -> Iterator[CaseFolder]:

@@ -184,10 +184,11 @@ def _incomplete(exhibit: Exhibit, series: Series, expected: int) -> Finding:
 def _consistent(case: Case, exhibit: Exhibit, statement: Statement) -> Iterator[Finding]:
     """Yield a finding when evidence lists other gates than the lock, or another outcome than its numbers give."""
     said = statement.predicate
-    names = [gate_name(gate) for gate in case.lock.gates]
+    gates = {gate_name(gate): gate for gate in case.lock.gates}
+    names = list(gates)
     true = [
-        gate_name(gate)
-        for gate in case.lock.gates
+        name
+        for name, gate in gates.items()
         if all(one.verdict == "passed" for one in decide(gate, said.measured, case.lock.patches))
     ]
     fits = (

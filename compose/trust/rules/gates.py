@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from compose.trust.claims import METRICS, Finding, GateClaim
 from compose.trust.evidence import gate_name
-from compose.trust.gates import Decision, decide
+from compose.trust.gates import PERPLEXITY, Decision, decide
 from compose.trust.rules.case import Case
 from compose.trust.rules.finding import finding
 
@@ -51,23 +51,45 @@ def check(case: Case) -> Iterator[Finding]:
             if set(statement.predicate.measured.members) == {patch.name for patch in case.lock.patches}
             for decision in decide(gate, statement.predicate.measured, case.lock.patches)
         ]
-        found = [(name, decision) for name, decision in decisions if decision.verdict != "unmeasured"]
-        if not found:
-            yield _unmeasured(gate)
-        for name, decision in found:
-            if decision.verdict != "passed":
+        yield from _unmeasured(case, gate, any(decision.verdict != "unmeasured" for _, decision in decisions))
+        for name, decision in decisions:
+            if decision.verdict not in ("passed", "unmeasured"):
                 yield _unproven(name, decision)
 
 
-def _unmeasured(gate: GateClaim) -> Finding:
-    """Return the finding about a gate whose metric nobody measured."""
-    return finding(
-        "gate-unmeasured",
-        subject=gate_name(gate),
-        expected=f"evidence with {gate.metric}",
-        got="none",
-        fix="measure the lock with `compose evaluate compose.lock`, on suites that have this metric",
-    )
+def _unmeasured(case: Case, gate: GateClaim, found: bool) -> Iterator[Finding]:
+    """Yield a finding for everything that a gate must be measured on and nobody has measured it on.
+
+    These are all parts of the lock's suites that are of the gate's kind, or of the kind's own suite where a lock names
+    none: an evaluator does not choose the easier ones.
+    """
+    kind = gate.metric.partition("/")[0]
+    places = [f"{gate.metric} on neutral passages"] if not found else []
+    if gate.metric != PERPLEXITY:
+        asked = [
+            (suite, part)
+            for suite in case.lock.suites or (kind,)
+            if suite in case.pins.suites
+            for part, known in case.pins.suites[suite].parts.items()
+            if known.kind == kind
+        ]
+        there = {
+            (series.suite, series.part)
+            for _, statement in case.statements()
+            for series in statement.predicate.measured.series
+            if series.metric == gate.metric
+        }
+        places = [f"{gate.metric} on {suite}/{part}" for suite, part in asked if (suite, part) not in there]
+        if not asked:
+            places = [f"{gate.metric} on a pinned suite of {', '.join(case.lock.suites) or kind} that has it"]
+    for place in places:
+        yield finding(
+            "gate-unmeasured",
+            subject=gate_name(gate),
+            expected=f"evidence with {place}",
+            got="none",
+            fix="measure the lock with `compose evaluate compose.lock`, on suites that have this metric",
+        )
 
 
 def _unproven(exhibit: str, decision: Decision) -> Finding:

@@ -86,7 +86,10 @@ def measured(*found: Series, suites: Mapping[str, SuitePin] | None = None, **cha
     pins = (
         suites
         if suites is not None
-        else {one.suite: pin(len(one.prompts), part=one.part, grouped=bool(one.groups)) for one in found}
+        else {
+            one.suite: pin(len(one.prompts), kind=one.metric.partition("/")[0], part=one.part, grouped=bool(one.groups))
+            for one in found
+        }
     )
     fields: dict[str, object] = {
         "base": BASE,

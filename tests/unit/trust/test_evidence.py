@@ -131,6 +131,11 @@ def test_groups_are_named_exactly_where_prompts_depend_on_each_other() -> None:
         measured(together, suites={"toxicity": pin(2)})
 
 
+def test_a_metric_is_measured_on_prompts_of_its_own_kind() -> None:
+    with pytest.raises(ValidationError, match="which is of the kind gender_bias"):
+        measured(series([0.0, 1.0]), suites={"toxicity": pin(2, kind="gender_bias")})
+
+
 def test_the_seed_follows_from_the_lock_alone() -> None:
     assert seed_of(LOCK) == 7
     assert seed_of("sha256:" + "f" * 64) == 0xFFFFFFFF
@@ -140,8 +145,11 @@ def test_gates_are_named_by_what_they_ask() -> None:
     limit = GateClaim(metric="gender_bias/gas", limit=0.25)
     regression = GateClaim(metric="gender_bias/gas", regression="base", margin=0.02)
 
+    sure = GateClaim(metric="gender_bias/gas", limit=0.25, confidence=0.99, min_samples=100)
+
     assert gate_name(limit) == "gender_bias/gas <= 0.25"
     assert gate_name(regression) == "gender_bias/gas within base + 0.02"
+    assert gate_name(sure) == "gender_bias/gas <= 0.25 at 0.99 on 100"
 
 
 def test_a_measurement_says_when_it_was_made_and_of_what() -> None:

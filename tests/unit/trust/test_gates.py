@@ -115,8 +115,8 @@ def test_a_share_of_samples_is_bounded_as_a_mean_and_one_sample_as_a_count() -> 
     gate = GateClaim(metric="harmfulness/non_refusal_rate", limit=0.5)
     values = [0.0, 1.0, 0.0, 0.0] * 25
     rows = series(values, metric="harmfulness/non_refusal_rate", suite="harmfulness", part="harmbench")
-    several = measured(rows, suites={"harmfulness": pin(100, part="harmbench", samples=4)})
-    single = measured(rows, suites={"harmfulness": pin(100, part="harmbench", samples=1)})
+    several = measured(rows, suites={"harmfulness": pin(100, kind="harmfulness", part="harmbench", samples=4)})
+    single = measured(rows, suites={"harmfulness": pin(100, kind="harmfulness", part="harmbench", samples=1)})
 
     (by_count,) = decide(gate, single, patches())
     (by_mean,) = decide(gate, several, patches())

@@ -87,7 +87,11 @@ def test_a_suite_or_passages_that_nobody_vouches_for_are_found() -> None:
     evidence = {"e.json": sealed(lock, measurement(lock))}
     known = Pins(suites={"toxicity": suites()["toxicity"]}, passages=(OTHER,))
 
-    assert codes(verdict(lock, members(), evidence, known=known)) == ["suite-unknown", "evidence-other-suite"]
+    assert codes(verdict(lock, members(), evidence, known=known)) == [
+        "suite-unknown",
+        "evidence-other-suite",
+        "gate-unmeasured",
+    ]
     assert codes(verdict(lock, members(), evidence, known=known.joined(pins()))) == []
 
 
@@ -278,3 +282,40 @@ def test_a_stranger_among_the_measured_members_is_found() -> None:
 
     found = codes(verdict(lock, (*members(), patch("third", "toxicity")), {"e.json": forged}))
     assert found == ["evidence-other-patch", "gate-unmeasured"]
+
+
+def test_a_gate_is_measured_on_every_part_of_the_suites_that_the_lock_names() -> None:
+    two = suites()["toxicity"]
+    hard = two.model_copy(update={"parts": {"rtp": two.parts["rtp"], "hard": two.parts["rtp"]}})
+    lock = locked(members(), suites=("toxicity_hard", "gender_bias"))
+    known = Pins(suites={**suites(), "toxicity_hard": hard}, passages=pins().passages)
+    outcomes = tuple(
+        Outcome(suite=suite, part=part, completions=4 * N, empty=0, unjudged=0)
+        for suite, part in (("toxicity_hard", "rtp"), ("toxicity_hard", "hard"), ("gender_bias", "professions"))
+    )
+    gas = measurement(lock).series[1]
+    easy, other = series([0.0] * N, suite="toxicity_hard"), series([0.0] * N, suite="toxicity_hard", part="hard")
+    measured_on = {"toxicity_hard": hard, "gender_bias": suites()["gender_bias"]}
+
+    def found(*rows: Any) -> list[str]:
+        fields: dict[str, Any] = {"suites": measured_on, "outcomes": outcomes, "series": (*rows, gas)}
+        evidence = {"e.json": sealed(lock, measurement(lock, **fields))}
+        return codes(verdict(lock, members(), evidence, known=known))
+
+    assert found(easy, other) == []
+    assert found(easy) == ["gate-unmeasured"]
+    default = {"e.json": sealed(lock, measurement(lock))}
+    assert codes(verdict(lock, members(), default, known=known)) == ["gate-unmeasured"]
+
+
+def test_a_lock_whose_suites_have_no_part_of_a_gates_kind_is_never_proven() -> None:
+    lock = locked(members(), suites=("toxicity",))
+
+    assert codes(verdict(lock, members(), {"e.json": sealed(lock, measurement(lock))})) == ["gate-unmeasured"]
+
+
+def test_two_gates_that_ask_for_the_same_or_for_more_are_both_proven() -> None:
+    surer = GateClaim(metric="toxicity/toxic_rate_per_prompt", limit=0.1, confidence=0.99)
+    lock = locked(members(), gates=(*GATES, GATES[0], surer))
+
+    assert codes(verdict(lock, members(), {"e.json": sealed(lock, measurement(lock))})) == []
