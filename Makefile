@@ -26,7 +26,7 @@ reproduce: $(STAMP)
 	@$(BIN)/python -m experiments.forgetting experiment=quick
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 mutations: $(STAMP)
 	@COMPOSE_MUTATIONS=20000 $(BIN)/python -m pytest tests/properties -k mutated

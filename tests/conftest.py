@@ -1,7 +1,13 @@
 """Fixtures that several folders of tests share."""
 
+import os
 from collections.abc import Callable
 from typing import Any
+
+# Tests run side by side, and the threads of several processes on few cores make each other ten times slower. Programs
+# that tests start inherit it.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch
