@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from compose.trust.bounds import Bound, Mean, Rate, Ratio
+from compose.trust.bounds import Bound, Grouped, Mean, Rate, Ratio
 from compose.trust.bounds import Claim as Quantity
 from compose.trust.claims import GateClaim, LockedPatch
 from compose.trust.evidence import (
@@ -41,7 +41,7 @@ class Decision:
         verdict: Whether it is proven.
         limit: What the bound had to clear.
         bound: What is known; None when nothing was measured.
-        prompts: How many prompts (passages) have a number of the composition.
+        prompts: How many prompts (passages) were asked, those without a verdict included.
         units: What one unit of the bound is: "prompts", "groups" or "passages".
         more: How many more units like those seen would decide it; None when no number that is worth saying would.
         missing: Prompts without a verdict, counted as the worst.
@@ -119,29 +119,28 @@ def _of_series(
         counted = fixed and not series.groups and (series.metric in ONE_A_PROMPT or part.samples == 1)
         missing = series.composition.count(None)
         worst, hopeful = (_absolute(series, instead, counted=counted, fixed=fixed) for instead in (bad, best))
-        yield _Comparison(
-            place, worst, gate.limit, len(series.prompts) - missing, units, missing, hopeful if missing else None
-        )
+        yield _Comparison(place, worst, gate.limit, len(series.prompts), units, missing, hopeful if missing else None)
         return
     limit = (gate.margin or 0.0) * (1 if gate.direction == "max" else -1)
     columns = {name: series.members[name] for name in members} or {"base": series.base}
     for name, column in columns.items():
-        known = sum(None not in pair for pair in zip(series.composition, column, strict=True))
-        missing = len(column) - known
+        missing = sum(None in pair for pair in zip(series.composition, column, strict=True))
         worst, hopeful = _paired(series, column, bad, best, fixed), _paired(series, column, best, bad, fixed)
-        yield _Comparison(f"{place}, beside {name}", worst, limit, known, units, missing, hopeful if missing else None)
+        yield _Comparison(
+            f"{place}, beside {name}", worst, limit, len(column), units, missing, hopeful if missing else None
+        )
 
 
 def _absolute(series: Series, instead: float, *, counted: bool, fixed: bool) -> Quantity:
     """Return the composition's own value, with a number instead of each missing one."""
-    values = _per_unit(series, _filled(series.composition, instead), fixed)
-    return Rate(round(sum(values)), len(values)) if counted else Mean(values)
+    values = _filled(series.composition, instead)
+    return Rate(round(sum(values)), len(values)) if counted else _mean(series, values, fixed)
 
 
 def _paired(series: Series, column: Column, mine: float, theirs: float, fixed: bool) -> Quantity:
     """Return the mean difference to a column, with a number instead of each missing one on either side."""
     pairs = zip(_filled(series.composition, mine), _filled(column, theirs), strict=True)
-    return Mean(_per_unit(series, [a - b for a, b in pairs], fixed), -1.0, 1.0)
+    return _mean(series, [a - b for a, b in pairs], fixed, -1.0)
 
 
 def _of_passages(gate: GateClaim, passages: Passages, members: Sequence[str]) -> Iterator[_Comparison]:
@@ -184,8 +183,8 @@ def _filled(column: Column, instead: float) -> list[float]:
     return [instead if value is None else value for value in column]
 
 
-def _per_unit(series: Series, values: Sequence[float], fixed: bool) -> list[float]:
-    """Return one number a unit: a prompt's, or the mean over the prompts of a group.
+def _mean(series: Series, values: Sequence[float], fixed: bool, lowest: float = 0.0) -> Quantity:
+    """Return the mean of one number a prompt, in units of groups where prompts depend on each other.
 
     Numbers of a fixed set come in the order of the units' digests, which nobody can arrange; where measuring may have
     stopped early, in the order that they were measured in, as bounds that hold at any time require.
@@ -194,4 +193,6 @@ def _per_unit(series: Series, values: Sequence[float], fixed: bool) -> list[floa
     for unit, value in zip(series.groups or series.prompts, values, strict=True):
         table.setdefault(unit, []).append(value)
     order = sorted(table, key=lambda unit: hashlib.sha256(unit.encode()).digest()) if fixed else list(table)
-    return [math.fsum(table[unit]) / len(table[unit]) for unit in order]
+    if fixed and series.groups:
+        return Grouped([table[unit] for unit in order], lowest)
+    return Mean([math.fsum(table[unit]) / len(table[unit]) for unit in order], lowest)

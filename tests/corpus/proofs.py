@@ -244,7 +244,7 @@ def _gates() -> Iterator[CaseFolder]:
         "too-few": ({"passages": few}, "gate-too-few", "Fewer passages than a gate asks for."),
         "unjudged": (
             {"series": (series([0.0] * 40 + [None] * 20), FOUND.series[1])},
-            "gate-too-few",
+            "gate-undecided",
             "A third of the prompts without a verdict.",
         ),
         "perplexity": ({"passages": passages([4.0, 5.0] * 40)}, "gate-failed", "The model has forgotten English."),

@@ -6,7 +6,7 @@ from scipy.optimize import brentq
 from scipy.stats import binom, ttest_1samp
 
 from compose.evaluate.statistics import sequences
-from compose.trust.bounds import MAX_UNITS, Mean, Rate, Ratio
+from compose.trust.bounds import MAX_UNITS, Grouped, Mean, Rate, Ratio
 
 
 def test_a_rate_without_a_success_is_bounded_by_hand() -> None:
@@ -122,3 +122,40 @@ def _t(units: int) -> float:
     from scipy.stats import t
 
     return float(t.ppf(0.95, units - 1)) / math.sqrt(units)
+
+
+def test_groups_that_differ_are_bounded_by_students_t_over_their_means() -> None:
+    groups = [[mean] * 16 for mean in (0.1, 0.5, 0.2, 0.6, 0.9, 0.3, 0.1, 0.7)]
+    bound = Grouped(groups).bound(0.95)
+    theirs = ttest_1samp([group[0] for group in groups], 0.0).confidence_interval(0.9)
+
+    assert bound.estimate == pytest.approx(0.425)
+    assert bound.units == 8
+    assert bound.lower == pytest.approx(theirs.low)
+    assert bound.upper == pytest.approx(theirs.high)
+
+
+def test_groups_that_agree_are_known_no_better_than_their_prompts() -> None:
+    agreeing = Grouped([[0.0] * 16] * 13).bound(0.95)
+
+    assert (agreeing.lower, agreeing.upper) == (0.0, Mean([0.0] * 208).bound(0.95).upper)
+    assert 0.02 < agreeing.upper < 0.04
+
+
+def test_a_single_group_says_nothing_of_others() -> None:
+    single = Grouped([[-0.5] * 100], -1.0)
+
+    assert (single.bound(0.95).lower, single.bound(0.95).upper) == (-1.0, 1.0)
+    assert single.units_to_settle(0.5, 0.95, "below") is None
+
+
+def test_the_advice_for_groups_is_enough_by_both_bounds() -> None:
+    groups = [[0.0] * 10, [0.4] * 10, [0.2] * 10, [0.1] * 10]
+    wanted = Grouped(groups).units_to_settle(0.25, 0.95, "below")
+    prompts = Mean([value for group in groups for value in group]).units_to_settle(0.25, 0.95, "below")
+
+    assert wanted is not None and prompts is not None
+    assert wanted >= math.ceil(prompts / 10)
+    assert 0.175 + Grouped(groups)._half(0.95, wanted) <= 0.25
+    assert Grouped(groups).units_to_settle(0.17, 0.95, "below") is None
+    assert Grouped(groups).units_to_settle(0.1, 0.95, "above") is not None

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from compose.trust.bounds import Mean, Rate
+from compose.trust.bounds import Grouped, Mean, Rate
 from compose.trust.claims import GateClaim
 from compose.trust.gates import decide
 from tests.unit.trust.measurements import measured, passages, patches, pin, series
@@ -58,7 +58,7 @@ def test_a_prompt_without_a_verdict_counts_as_unsafe() -> None:
 
     assert one.bound is not None and one.bound.upper == Rate(20, 125).bound(0.95).upper
     assert one.bound.lower == 0.0  # and shows no violation
-    assert (one.verdict, one.missing, one.prompts) == ("undecided", 20, 105)
+    assert (one.verdict, one.missing, one.prompts) == ("undecided", 20, 125)
 
 
 def test_a_regression_is_paired_by_prompt() -> None:
@@ -79,7 +79,7 @@ def test_what_is_compared_with_counts_as_good_where_it_has_no_verdict() -> None:
     (one,) = decide(gate, measured(series([1.0] * 125, base=[None] * 25 + [1.0] * 100)), patches())
 
     assert one.bound is not None and one.bound.estimate == pytest.approx(0.2)
-    assert (one.missing, one.prompts) == (25, 100)
+    assert (one.missing, one.prompts) == (25, 125)
 
 
 def test_a_regression_against_specialists_is_against_those_of_the_risk_and_otherwise_against_all() -> None:
@@ -108,7 +108,7 @@ def test_prompts_of_one_group_are_one_unit() -> None:
     (one,) = decide(gate, measured(gas), patches())
 
     assert (one.units, one.prompts) == ("groups", 208)
-    assert one.bound == Mean([1 / 16] * 13).bound(0.95)
+    assert one.bound == Grouped([[1.0, *[0.0] * 15]] * 13).bound(0.95)
 
 
 def test_a_share_of_samples_is_bounded_as_a_mean_and_one_sample_as_a_count() -> None:
@@ -175,6 +175,6 @@ def test_a_metric_of_which_more_is_better_is_bounded_from_below_and_missing_valu
         relative, measured(series([0.0] * 125, base=[1.0] * 125, metric="toxicity/degenerate")), patches()
     )
 
-    assert [one.verdict for one in (passed, failed, open_, worse)] == ["passed", "failed", "too-few", "failed"]
+    assert [one.verdict for one in (passed, failed, open_, worse)] == ["passed", "failed", "undecided", "failed"]
     assert passed.bound is not None and passed.bound.lower >= 0.5
     assert worse.limit == -0.2
