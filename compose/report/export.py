@@ -59,6 +59,7 @@ def compact(summary: Summary) -> dict[str, Any]:
             "safety": {risk: asdict(value) for risk, value in row.safety.items()},
             "utility": {name: asdict(value) for name, value in row.utility.items()},
             "unjudged": row.unjudged,
+            "cost": row.cost,
         }
         for row in summary.rows.values()
     }
