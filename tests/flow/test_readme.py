@@ -94,6 +94,8 @@ def test_every_model_of_the_table_and_no_other_is_a_file() -> None:
 
 def test_every_link_into_the_repository_leads_somewhere() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+    heads = re.findall(r"^#+ (.+)$", README, flags=re.MULTILINE)
+    anchors = {"#" + re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-") for head in heads}
 
     assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert [link for link in links if not (link in anchors if link.startswith("#") else (ROOT / link).exists())] == []
