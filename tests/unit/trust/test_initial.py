@@ -49,6 +49,7 @@ def test_every_risk_has_gates_beside_the_base_and_the_specialist(put: Put, risk:
 
     assert (HEADLINES[risk], "base") in gates
     assert (HEADLINES[risk], "specialist") in gates
+    assert [metric for metric, _ in gates if metric.endswith("/degenerate")] == [f"{risk}/degenerate"]
 
 
 def test_even_without_a_known_risk_there_are_gates(put: Put) -> None:
