@@ -7,6 +7,7 @@ and answer (0 to 3). `dev` gives the examples of few-shot prompts.
 from __future__ import annotations
 
 import csv
+import io
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,8 @@ def read(folder: Path, subject: str, split: str) -> list[dict[str, Any]]:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, UnicodeDecodeError) as error:
         raise _unreadable(path, f"{type(error).__name__}: {error}") from error
-    lines = csv.DictReader(text.splitlines(keepends=True), strict=True)
+    # str.splitlines would end a row at U+2028 and the like, which real questions hold.
+    lines = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     rows = []
     try:
         if tuple(lines.fieldnames or ()) != COLUMNS:

@@ -29,6 +29,12 @@ def test_a_question_keeps_its_commas_lines_and_empty_looking_choices(tmp_path: P
     ]
 
 
+def test_a_separator_that_is_no_end_of_line_ends_no_row(tmp_path: Path) -> None:
+    text = HEAD + "What is\u2028this\x85?,a,b,c,d,0\n"
+
+    assert mmlu.read(folder_with(tmp_path, text), "anatomy", "test")[0]["question"] == "What is\u2028this\x85?"
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
