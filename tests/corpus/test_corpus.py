@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -123,11 +123,13 @@ def test_in_this_process(
 @pytest.fixture(scope="session")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Ran]]]:
     """Yield every case as it ends as a command, several at a time: most of each is the start of Python."""
+    # Taken once: pytest changes the environment with every test, while these threads start commands.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield {case.name: pool.submit(command, case, tmp_path_factory.mktemp("case")) for case in CASES}
+        yield {case.name: pool.submit(command, case, tmp_path_factory.mktemp("case"), environment) for case in CASES}
 
 
-def command(case: Path, tmp_path: Path) -> Ran:
+def command(case: Path, tmp_path: Path, environment: Mapping[str, str]) -> Ran:
     """Return how a case ends as a command of its own."""
     place, argv, before = laid_out(case, tmp_path)
     out, err, peak = tmp_path / "out", tmp_path / "err", tmp_path / "peak"
@@ -135,7 +137,7 @@ def command(case: Path, tmp_path: Path) -> Ran:
         process = subprocess.Popen(
             [sys.executable, "-c", COMMAND, str(peak), *argv],
             cwd=place,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=environment,
             stdout=said,
             stderr=complained,
         )
