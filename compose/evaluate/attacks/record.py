@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
+from pydantic import ConfigDict, JsonValue, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from compose import durable
@@ -19,7 +19,8 @@ from compose.digest import of_bytes, of_file
 from compose.errors import Rejected
 from compose.evaluate.attacks.attempt import AttemptRow
 from compose.evaluate.attacks.rates import AttackCounts, AttackRate, rates_of
-from compose.evaluate.suites.record import MAX_RECORD_BYTES, Measured
+from compose.evaluate.stored import Stored
+from compose.evaluate.suites.record import Measured
 from compose.evaluate.suites.rows import from_lines, to_lines
 
 RECORD_FILE = "attack.json"
@@ -91,7 +92,14 @@ class AttackRecord:
     seconds: float
 
 
-_ADAPTER: TypeAdapter[AttackRecord] = TypeAdapter(AttackRecord)
+_STORED = Stored(
+    file=RECORD_FILE,
+    schema=SCHEMA,
+    adapter=TypeAdapter(AttackRecord),
+    what="measurement",
+    missing="name the folder that `compose attack` ended with; an interrupted one resumes when repeated",
+    again="measure again",
+)
 
 
 def digest_of_rows(rows: Sequence[AttemptRow]) -> str:
@@ -106,7 +114,7 @@ def write_record(folder: Path, record: AttackRecord, rows: Sequence[AttemptRow])
         Rejected: `disk-full` or `read-only`, when the disk refuses.
     """
     durable.write_bytes(folder / ROWS_FILE, to_lines(rows))
-    durable.write_json(folder / RECORD_FILE, _ADAPTER.dump_python(record, mode="json"))
+    durable.write_json(folder / RECORD_FILE, _STORED.adapter.dump_python(record, mode="json"))
 
 
 def read_record(place: Path) -> AttackRecord:
@@ -115,23 +123,7 @@ def read_record(place: Path) -> AttackRecord:
     Raises:
         Rejected: `results-missing`; `results-invalid` for a file that is no record, such as one with NaN in it.
     """
-    path = place / RECORD_FILE if place.is_dir() else place
-    if not path.is_file():
-        raise Rejected(
-            "results-missing",
-            subject=str(path),
-            expected=f"the {RECORD_FILE} of a finished measurement",
-            got="no such file",
-            fix="name the folder that `compose attack` ended with; an interrupted one resumes when repeated",
-        )
-    if path.stat().st_size > MAX_RECORD_BYTES:
-        raise _invalid(path, f"at most {MAX_RECORD_BYTES} bytes", f"{path.stat().st_size} bytes")
-    try:
-        return _ADAPTER.validate_json(path.read_bytes(), strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise _invalid(path, f"a record of schema {SCHEMA}", f"{where}: {first['msg']}") from error
+    return _STORED.read(place)
 
 
 def recheck(place: Path) -> AttackRecord:
@@ -148,7 +140,7 @@ def recheck(place: Path) -> AttackRecord:
     path = (place if place.is_dir() else place.parent) / ROWS_FILE
     rows = from_lines(AttemptRow, path)
     if (found := of_file(path)) != record.rows:
-        raise _invalid(path, f"{record.rows}, as the record says", found)
+        raise _STORED.invalid(path, f"{record.rows}, as the record says", found)
     rates, counts = rates_of(rows, record.threshold, record.judge, record.second_judge)
     wrong = [*_unequal(record.rates, rates), *_unequal(record.counts, counts)]
     over = [row.prompt_id for row in rows if row.queries > record.budget]
@@ -171,13 +163,3 @@ def _unequal(stated: Sequence[Any], made: Sequence[Any]) -> Iterator[str]:
     for one, other in zip(stated, made, strict=True):
         found = asdict(other)
         yield from (f"{one.composition}: {key}" for key, value in asdict(one).items() if found[key] != value)
-
-
-def _invalid(path: Path, expected: str, got: str) -> Rejected:
-    return Rejected(
-        "results-invalid",
-        subject=str(path),
-        expected=expected,
-        got=got,
-        fix="get the folder again from whoever made it, or measure again",
-    )

@@ -11,7 +11,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from compose import durable
@@ -21,8 +21,9 @@ from compose.evaluate.metrics import Direction, Metric, mean, rate
 from compose.evaluate.results import BASE
 from compose.evaluate.statistics.bootstrap import paired_difference
 from compose.evaluate.statistics.mcnemar import Discordance
+from compose.evaluate.stored import Stored
 from compose.evaluate.suites.numbers import Number
-from compose.evaluate.suites.record import MAX_RECORD_BYTES, Measured, refuse_other_numbers
+from compose.evaluate.suites.record import Measured, refuse_other_numbers
 from compose.evaluate.suites.rows import from_lines, to_lines
 from compose.records import SETTINGS
 
@@ -158,7 +159,14 @@ class BenchmarkRecord:
     seconds: float
 
 
-_ADAPTER: TypeAdapter[BenchmarkRecord] = TypeAdapter(BenchmarkRecord)
+_STORED = Stored(
+    file=RECORD_FILE,
+    schema=SCHEMA,
+    adapter=TypeAdapter(BenchmarkRecord),
+    what="benchmark",
+    missing="name the folder that `compose benchmark` ended with",
+    again="run the benchmark again",
+)
 Values = dict[str, dict[tuple[str, int], float]]
 """By composition, the value of each question of each task."""
 
@@ -264,7 +272,7 @@ def write_record(folder: Path, record: BenchmarkRecord, rows: Iterable[Benchmark
         Rejected: `disk-full` or `read-only`, when the disk refuses.
     """
     durable.write_bytes(folder / ROWS_FILE, to_lines(rows))
-    durable.write_json(folder / RECORD_FILE, _ADAPTER.dump_python(record, mode="json"))
+    durable.write_json(folder / RECORD_FILE, _STORED.adapter.dump_python(record, mode="json"))
 
 
 def digest_of_rows(rows: Iterable[BenchmarkRow]) -> str:
@@ -278,23 +286,7 @@ def read_record(place: Path) -> BenchmarkRecord:
     Raises:
         Rejected: `results-missing`; `results-invalid` for a file that is no record, such as one with NaN in it.
     """
-    path = place / RECORD_FILE if place.is_dir() else place
-    if not path.is_file():
-        raise Rejected(
-            "results-missing",
-            subject=str(path),
-            expected=f"the {RECORD_FILE} of a finished benchmark",
-            got="no such file",
-            fix="name the folder that `compose benchmark` ended with",
-        )
-    if path.stat().st_size > MAX_RECORD_BYTES:
-        raise _invalid(path, f"at most {MAX_RECORD_BYTES} bytes", f"{path.stat().st_size} bytes")
-    try:
-        return _ADAPTER.validate_json(path.read_bytes(), strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise _invalid(path, f"a record of schema {SCHEMA}", f"{where}: {first['msg']}") from error
+    return _STORED.read(place)
 
 
 def recheck(place: Path) -> BenchmarkRecord:
@@ -309,16 +301,6 @@ def recheck(place: Path) -> BenchmarkRecord:
     path = folder / ROWS_FILE
     rows = from_lines(BenchmarkRow, path)
     if (found := of_file(path)) != record.rows:
-        raise _invalid(path, f"{record.rows}, as the record says", found)
+        raise _STORED.invalid(path, f"{record.rows}, as the record says", found)
     refuse_other_numbers(folder / RECORD_FILE, record.numbers, numbers_of(record.asked, rows))
     return record
-
-
-def _invalid(path: Path, expected: str, got: str) -> Rejected:
-    return Rejected(
-        "results-invalid",
-        subject=str(path),
-        expected=expected,
-        got=got,
-        fix="get the folder again from whoever made it, or run the benchmark again",
-    )

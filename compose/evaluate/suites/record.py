@@ -16,12 +16,13 @@ from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
+from pydantic import ConfigDict, JsonValue, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from compose import durable
 from compose.digest import of_bytes, of_file
 from compose.errors import Rejected
+from compose.evaluate.stored import Stored
 from compose.evaluate.suites.numbers import (
     NEUTRAL,
     Counts,
@@ -37,7 +38,6 @@ from compose.evaluate.suites.rows import CompletionRow, MassRow, PassageRow, fro
 RECORD_FILE = "evaluation.json"
 ROWS_FOLDER = "rows"
 SCHEMA: Literal[1] = 1
-MAX_RECORD_BYTES = 64 * 2**20
 ROUNDING = 1e-9
 """Relative difference that another machine's sums and random draws may show; a changed row moves a number by more."""
 _RECORD = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -107,7 +107,14 @@ class EvaluationRecord:
     seconds: float
 
 
-_ADAPTER: TypeAdapter[EvaluationRecord] = TypeAdapter(EvaluationRecord)
+_STORED = Stored(
+    file=RECORD_FILE,
+    schema=SCHEMA,
+    adapter=TypeAdapter(EvaluationRecord),
+    what="evaluation",
+    missing="name the folder that `compose evaluate` ended with; an interrupted one resumes when repeated",
+    again="evaluate again",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +158,7 @@ def write_record(folder: Path, record: EvaluationRecord, rows: Rows) -> None:
     """
     for name, data in rows.files():
         durable.write_bytes(folder / name, data)
-    durable.write_json(folder / RECORD_FILE, _ADAPTER.dump_python(record, mode="json"))
+    durable.write_json(folder / RECORD_FILE, _STORED.adapter.dump_python(record, mode="json"))
 
 
 def read_record(place: Path) -> EvaluationRecord:
@@ -160,23 +167,7 @@ def read_record(place: Path) -> EvaluationRecord:
     Raises:
         Rejected: `results-missing`; `results-invalid` for a file that is no record, such as one with NaN in it.
     """
-    path = place / RECORD_FILE if place.is_dir() else place
-    if not path.is_file():
-        raise Rejected(
-            "results-missing",
-            subject=str(path),
-            expected=f"the {RECORD_FILE} of a finished evaluation",
-            got="no such file",
-            fix="name the folder that `compose evaluate` ended with; an interrupted one resumes when repeated",
-        )
-    if path.stat().st_size > MAX_RECORD_BYTES:
-        raise _invalid(path, f"at most {MAX_RECORD_BYTES} bytes", f"{path.stat().st_size} bytes")
-    try:
-        return _ADAPTER.validate_json(path.read_bytes(), strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise _invalid(path, f"a record of schema {SCHEMA}", f"{where}: {first['msg']}") from error
+    return _STORED.read(place)
 
 
 def read_rows(folder: Path, record: EvaluationRecord) -> Rows:
@@ -187,10 +178,10 @@ def read_rows(folder: Path, record: EvaluationRecord) -> Rows:
     """
     for name, digest in record.files.items():
         if "/" not in name or not name.startswith(f"{ROWS_FOLDER}/") or ".." in name:
-            raise _invalid(folder / RECORD_FILE, f"files below {ROWS_FOLDER}/", "a path that leads elsewhere")
+            raise _STORED.invalid(folder / RECORD_FILE, f"files below {ROWS_FOLDER}/", "a path that leads elsewhere")
         path = folder / name
         if path.is_file() and (found := of_file(path)) != digest:
-            raise _invalid(path, f"{digest}, as the record says", found)
+            raise _STORED.invalid(path, f"{digest}, as the record says", found)
     names = [part.name for part in record.parts]
     masses = {name: f"{ROWS_FOLDER}/{name}.masses.jsonl" for name in names}
     neutral = f"{ROWS_FOLDER}/{NEUTRAL}.jsonl"
@@ -262,16 +253,6 @@ def _same(one: object, other: object) -> bool:
     if isinstance(one, float) and isinstance(other, float):
         return math.isclose(one, other, rel_tol=ROUNDING, abs_tol=ROUNDING)
     return one == other
-
-
-def _invalid(path: Path, expected: str, got: str) -> Rejected:
-    return Rejected(
-        "results-invalid",
-        subject=str(path),
-        expected=expected,
-        got=got,
-        fix="get the folder again from whoever made it, or evaluate again",
-    )
 
 
 def to_csv(numbers: Iterable[Number]) -> str:
