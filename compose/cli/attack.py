@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from compose.cli.measured import add_measured
 from compose.cli.text import printable
 from compose.cli.verb import Verb
 from compose.errors import Rejected
@@ -16,20 +17,13 @@ from compose.errors import Rejected
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `attack`."""
-    parser.add_argument(
-        "--patch", action="append", default=[], type=Path, metavar="DIR", help="folder; may be repeated"
-    )
+    add_measured(parser)
     parser.add_argument("--attack", metavar="NAME", help="a file of conf/attack/, such as gcg or pair")
     parser.add_argument("--budget", type=int, metavar="N", help="the most queries a request (default: the file's)")
     parser.add_argument("--risk", metavar="NAME", help="requests of another file of conf/risk/, of kind harmfulness")
-    parser.add_argument("--model", default="smollm2", help="a name of conf/model/ (default: smollm2)")
-    parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="root of all runs (default: runs)"
-    )
     parser.add_argument(
         "--pairs", action="append", default=[], type=Path, metavar="FILE", help="what it was trained on"
     )
-    parser.add_argument("--device", help="cpu, cuda or cuda:<n>; by default the GPU when there is one")
     parser.add_argument("--recheck", type=Path, metavar="DIR", help="make a record's rates again from its attempts")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="requests=20, attack.top_k=64, seed=1, ...")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from compose.cli.measured import add_measured
 from compose.cli.text import printable
 from compose.cli.verb import Verb
 from compose.errors import Rejected
@@ -15,9 +16,7 @@ from compose.errors import Rejected
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `benchmark`."""
-    parser.add_argument(
-        "--patch", action="append", default=[], type=Path, metavar="DIR", help="folder; may be repeated"
-    )
+    add_measured(parser)
     parser.add_argument(
         "--task", action="append", default=[], metavar="NAME", help="task or group of lm-eval; may be repeated"
     )
@@ -29,11 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--tasks-path", metavar="DIR", help="task files of yours; they may hold code, which is run")
     parser.add_argument("--seed", type=int, default=0, help="of what tasks draw (default: 0)")
-    parser.add_argument("--model", default="smollm2", help="a name of conf/model/ (default: smollm2)")
-    parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="root of all runs (default: runs)"
-    )
-    parser.add_argument("--device", help="cpu, cuda or cuda:<n>; by default the GPU when there is one")
     parser.add_argument("--recheck", type=Path, metavar="DIR", help="make a record's numbers again from its rows")
 
 

@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from compose.cli import evaluate_lock
+from compose.cli.measured import add_measured
 from compose.cli.text import printable
 from compose.cli.verb import Verb
 from compose.errors import Rejected
@@ -18,18 +19,11 @@ from compose.errors import Rejected
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `evaluate`."""
-    parser.add_argument(
-        "--patch", action="append", default=[], type=Path, metavar="DIR", help="folder; may be repeated"
-    )
+    add_measured(parser)
     parser.add_argument("--suite", metavar="NAME", help="a file of conf/suite/")
-    parser.add_argument("--model", default="smollm2", help="a name of conf/model/ (default: smollm2)")
-    parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="root of all runs (default: runs)"
-    )
     parser.add_argument(
         "--pairs", action="append", default=[], type=Path, metavar="FILE", help="what it was trained on"
     )
-    parser.add_argument("--device", help="cpu, cuda or cuda:<n>; by default the GPU when there is one")
     parser.add_argument(
         "--pin", action="append", default=[], metavar="SUITE", help="print what locks' evidence on a suite is known by"
     )
