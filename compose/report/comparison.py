@@ -12,11 +12,13 @@ from compose.evaluate.statistics.bootstrap import paired_difference
 from compose.report import words
 from compose.report.export import rounded
 from compose.report.merge import MAY_DIFFER, merge
+from compose.report.pooling import on_shared_prompts
 from compose.report.results import PERPLEXITY_RATIO, REMOVED_SHARE, Estimate, MetricValue, RiskInfo, RunResults
 from compose.report.summary import Row, Summary
 
 REPETITION = "trigram_repetition"
 REFUSALS = "refusal_rate_benign"
+UNPAIRED = "they share no seed and prompt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,14 +161,13 @@ def _difference(risk: str, late: Sequence[RunResults], early: Sequence[RunResult
         {run.seed: run.compositions[run.specialists[risk]].risks[risk] for run in runs} for runs in (late, early)
     ]
     seeds = [seed for seed in measures[0] if seed in measures[1]]
-    tables = [[dict(zip(m[seed].prompt_ids, m[seed].safety, strict=True)) for seed in seeds] for m in measures]
-    common = [key for key in (tables[0][0] if seeds else ()) if all(key in table for side in tables for table in side)]
-    if not common:
-        return Estimate(value=None, reason="they share no seed and prompt")
-    first = measures[0][seeds[0]]
-    known = None if first.groups is None else dict(zip(first.prompt_ids, first.groups, strict=True))
-    unsafe = [[[1 - table[key] for key in common] for table in side] for side in tables]
-    found = paired_difference(*unsafe, groups=None if known is None else [known[key] for key in common])
+    if not seeds:
+        return Estimate(value=None, reason=UNPAIRED)
+    safety, groups = on_shared_prompts([[side[seed] for seed in seeds] for side in measures])
+    if not safety:
+        return Estimate(value=None, reason=UNPAIRED)
+    unsafe = [[[1 - value for value in prompts] for prompts in side] for side in safety]
+    found = paired_difference(*unsafe, groups=groups)
     return Estimate(value=found.value, low=found.low, high=found.high, n=found.n)
 
 

@@ -16,7 +16,7 @@ from compose.errors import Rejected
 from compose.evaluate.forgetting import Kept, in_order, intransigence, removed_share, retention, worst_risk_retention
 from compose.evaluate.statistics import bootstrap
 from compose.evaluate.statistics.bootstrap import interval, resample, table
-from compose.report.pooling import combined_metric, over_seeds
+from compose.report.pooling import combined_metric, on_shared_prompts, over_seeds
 from compose.report.results import (
     REMOVED_SHARE,
     ArmResult,
@@ -97,15 +97,7 @@ class _Merger:
     def _paired(self, names: Sequence[str], risk: str) -> tuple[list[list[list[float]]], bootstrap.Groups]:
         """Return safety [seeds][prompts] of each composition on the seeds and prompts they share, and the groups."""
         seeds = [found for found in self.measured.values() if all(name in found for name in names)]
-        tables = [
-            [dict(zip(m.prompt_ids, m.safety, strict=True)) for found in seeds for m in [found[name].risks[risk]]]
-            for name in names
-        ]
-        common = [key for key in tables[0][0] if all(key in table for each in tables for table in each)]
-        measure = seeds[0][names[0]].risks[risk]
-        known = None if measure.groups is None else dict(zip(measure.prompt_ids, measure.groups, strict=True))
-        groups = None if known is None else [known[key] for key in common]
-        return [[[table[key] for key in common] for table in each] for each in tables] if common else [], groups
+        return on_shared_prompts([[found[name].risks[risk] for found in seeds] for name in names])
 
     def row(self, name: str) -> Row:
         """Return one composition over its seeds."""

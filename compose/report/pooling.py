@@ -10,7 +10,8 @@ from statistics import fmean, stdev
 
 from scipy.stats import t as student
 
-from compose.report.results import PERPLEXITY_RATIO, Estimate, MetricValue
+from compose.evaluate.statistics.bootstrap import Groups
+from compose.report.results import PERPLEXITY_RATIO, Estimate, MetricValue, RiskMeasure
 
 LOG_SCALE = ("perplexity", PERPLEXITY_RATIO)
 """Metrics that are pooled as logarithms: a mean negative log-likelihood is what they are made from."""
@@ -36,6 +37,21 @@ def combined_metric(name: str, values: Sequence[MetricValue]) -> MetricValue:
     if name not in LOG_SCALE and all(0 <= end <= 1 for end in (*numbers, *(end for pair in ends for end in pair))):
         low, high = max(0.0, low), min(1.0, high)
     return replace(values[0], value=back(centre), n=max(one.n for one in values), low=low, high=high)
+
+
+def on_shared_prompts(sides: Sequence[Sequence[RiskMeasure]]) -> tuple[list[list[list[float]]], Groups]:
+    """Return safety as [side][seed][prompt] on the prompts that all have, in one order, and the prompts' groups.
+
+    Args:
+        sides: What is compared, each with its measures on the same seeds; at least one of each. Without a shared
+            prompt the first of the two is empty.
+    """
+    tables = [[dict(zip(one.prompt_ids, one.safety, strict=True)) for one in side] for side in sides]
+    common = [key for key in tables[0][0] if all(key in table for side in tables for table in side)]
+    first = sides[0][0]
+    known = None if first.groups is None else dict(zip(first.prompt_ids, first.groups, strict=True))
+    groups = None if known is None else [known[key] for key in common]
+    return [[[table[key] for key in common] for table in side] for side in tables] if common else [], groups
 
 
 def over_seeds(each: Sequence[Mapping[str, float | None]]) -> dict[str, Estimate]:
