@@ -20,7 +20,7 @@ from compose.trust.keys import load_signer, new_key, revoke_key
 from compose.trust.metadata import read_signed, write_signed
 from compose.trust.release import RELEASE_TYPE, log_bytes
 from compose.trust.seal import seal
-from tests.properties.test_artifact_mutations import mutated
+from tests.properties.mutations import mutated
 from tests.unit.trust.shop import NAME, Shop, bundle, open_shop
 
 

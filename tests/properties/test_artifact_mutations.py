@@ -14,34 +14,13 @@ from compose.errors import Rejected
 from compose.parse import strict_json
 from compose.prefix_bytes import ELSEWHERE, read_prefix
 from compose.records import CardMetric, InitInfo
+from tests.properties.mutations import EXAMPLES, mutated
 
 Make = Callable[..., Patch]
 DIGEST = "sha256:" + "d" * 64
 
 
-def mutated(data: st.DataObject, original: bytes) -> bytes:
-    """Return `original` after one to three edits: a byte changed, bytes cut, inserted, doubled or swapped."""
-    result = bytearray(original)
-    for _ in range(data.draw(st.integers(1, 3))):
-        at = data.draw(st.integers(0, len(result)))
-        edit = data.draw(st.sampled_from(["set", "cut", "insert", "double", "truncate", "digit"]))
-        length = data.draw(st.integers(1, 8))
-        if edit == "set" and at < len(result):
-            result[at] = data.draw(st.integers(0, 255))
-        elif edit == "cut":
-            del result[at : at + length]
-        elif edit == "insert":
-            result[at:at] = data.draw(st.binary(min_size=1, max_size=8))
-        elif edit == "double":
-            result[at:at] = result[at : at + length]
-        elif edit == "truncate":
-            del result[at:]
-        elif edit == "digit" and at < len(result):  # numbers in text stay numbers: the sly kind of damage
-            result[at] = ord(data.draw(st.sampled_from("0123456789")))
-    return bytes(result)
-
-
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.data())
 def test_a_mutated_folder_is_refused_or_means_the_same(make_patch: Make, data: st.DataObject) -> None:
     patch = make_patch(
@@ -62,7 +41,7 @@ def test_a_mutated_folder_is_refused_or_means_the_same(make_patch: Make, data: s
     assert torch.equal(again.prefix.view(torch.int32), patch.prefix.view(torch.int32))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.data())
 def test_a_mutated_folder_without_a_card_is_refused_or_is_a_sound_prefix(make_patch: Make, data: st.DataObject) -> None:
     files = {

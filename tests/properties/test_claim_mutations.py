@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tomllib
 from collections.abc import Callable
@@ -23,9 +22,8 @@ from compose.trust.lockfile import lock_bytes, read_lock
 from compose.trust.locking import make_lock, recompute
 from compose.trust.manifest import read_manifest
 from compose.trust.store import Store, Stored
-from tests.properties.test_artifact_mutations import mutated
+from tests.properties.mutations import EXAMPLES, mutated
 
-EXAMPLES = int(os.environ.get("COMPOSE_MUTATIONS", "500"))
 Made = tuple[Store, bytes, Lock]
 
 

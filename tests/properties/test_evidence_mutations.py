@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,10 +10,9 @@ from compose.errors import Rejected
 from compose.trust.check import check, gather
 from compose.trust.claims import Verdict
 from compose.trust.evidence import read_statement, statement_bytes, statement_of
-from tests.properties.test_artifact_mutations import mutated
+from tests.properties.mutations import EXAMPLES, mutated
 from tests.unit.trust.cases import NOW, Drawer, keyring, locked, measurement, members, pins, sealed
 
-EXAMPLES = int(os.environ.get("COMPOSE_MUTATIONS", "500"))
 PROMPTS = 60
 HELD = members()
 LOCK = locked(HELD)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,11 +13,10 @@ from compose.errors import CODES, Rejected
 from compose.trust.keyring import Keyring, keyring_bytes, parse_keyring, read_keyring
 from compose.trust.keys import load_signer, new_key
 from compose.trust.seal import open_seal, seal
-from tests.properties.test_artifact_mutations import mutated
+from tests.properties.mutations import EXAMPLES, mutated
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 KIND = "application/vnd.compose.test+json"
-EXAMPLES = int(os.environ.get("COMPOSE_MUTATIONS", "500"))
 
 Sealed = tuple[Keyring, bytes]
 
