@@ -1,9 +1,12 @@
 """What does one setting change? Runs of a sweep side by side, each value over its seeds, in paired differences.
 
     python -m experiments.compare runs/single_risk --by trainer.beta --json experiments/results/single_beta.json
+    python -m experiments.compare runs/single_risk --by model.name        # each model beside its own base
+    python -m experiments.compare runs/single_risk --by reference.model   # who taught; "default" is the risk's own
 
 A run folder is one that holds a results.json; a folder of run folders stands for all finished ones in it. Runs that
-differ from the sweep in anything else are left out, so that one folder may hold several sweeps.
+differ from the sweep in anything else are left out, so that one folder may hold several sweeps. The name of a model, or
+of a reference's, brings all of its settings with it.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ def compared(folders: Sequence[Path], setting: str, versus: str | None, json: Pa
     Args:
         folders: Run folders, or folders of run folders.
         setting: Key of the setting, with dots.
-        versus: The value that the others are paired with; the first when None.
+        versus: The value that the others are paired with; the first when None. Models are paired with their own bases.
         json: Where the numbers go; None writes none.
         table: Where the table goes, as Markdown; None writes none.
 
@@ -49,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Return the exit status: 0, 2 for runs that cannot be compared, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m experiments.compare", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_FOLDER", help="a run's folder, or one of several")
-    parser.add_argument("--by", required=True, metavar="KEY", help="the setting that was swept, such as trainer.beta")
+    parser.add_argument(
+        "--by", required=True, metavar="KEY", help="the setting that was swept, such as trainer.beta or model.name"
+    )
     parser.add_argument("--versus", metavar="VALUE", help="the value that the others are paired with")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers")
     parser.add_argument("--table", type=Path, metavar="FILE", help="also write the table as Markdown")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,14 +11,26 @@ from compose.errors import Rejected
 from compose.evaluate.statistics.bootstrap import paired_difference
 from compose.report import words
 from compose.report.export import rounded
-from compose.report.merge import MAY_DIFFER, merge
+from compose.report.merge import MAY_DIFFER, merge, provenance_of, warnings_of
 from compose.report.pooling import on_shared_prompts
-from compose.report.results import PERPLEXITY_RATIO, REMOVED_SHARE, Estimate, MetricValue, RiskInfo, RunResults
-from compose.report.summary import Row, Summary
+from compose.report.results import (
+    PERPLEXITY_RATIO,
+    REMOVED_SHARE,
+    Estimate,
+    MetricValue,
+    RiskInfo,
+    RiskMeasure,
+    RunResults,
+)
+from compose.report.summary import Provenance, Row, Summary
 
 REPETITION = "trigram_repetition"
 REFUSALS = "refusal_rate_benign"
+NO_PATCH = "no patch"
 UNPAIRED = "they share no seed and prompt"
+UNSET = "default"
+NAMING = ("name", "kind", "model")
+"""Keys that say which one of a group was taken: what else the group holds comes with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +38,10 @@ class Variant:
     """The specialist of one risk under one value of the setting, or what it is compared with.
 
     Attributes:
-        value: The setting's value as text; the composition's label for one that the setting does not touch.
+        value: The setting's value as text; of what is no patch its label, behind the value where it has its own.
         row: The composition over its seeds.
-        difference: Of its unsafety to the chosen value's, paired by seed and prompt; None for that value itself, and
-            for what is not a specialist.
+        difference: Of its unsafety to what `Comparison.against` names, paired by seed and prompt; None for that
+            itself, and for what is not a specialist.
     """
 
     value: str
@@ -44,26 +56,29 @@ class Comparison:
     Attributes:
         setting: Its key, with dots.
         versus: The value that the others are paired with.
-        summary: The runs of that value, merged.
-        variants: By risk: the base, what is no patch, and then every value.
-        commands: The commands that made the runs.
-        commits: The commits they were made at.
-        dirty: Whether any was made by code with changes on top.
+        against: What differences are to: that value, or `no patch` where bases differ and each patch is paired with its
+            own base.
+        merged: By value, its runs merged.
+        variants: By risk: what is no patch and the same for all values, and then every value.
+        provenance: Where the numbers of all runs come from.
+        warnings: What a reader must know before trusting a number.
     """
 
     setting: str
     versus: str
-    summary: Summary
+    against: str
+    merged: dict[str, Summary]
     variants: dict[str, tuple[Variant, ...]]
-    commands: tuple[str, ...]
-    commits: tuple[str, ...]
-    dirty: bool
+    provenance: Provenance
+    warnings: tuple[str, ...]
 
 
 def compare(runs: Sequence[RunResults], setting: str, versus: str | None = None) -> Comparison:
     """Return the comparison of runs that differ in nothing but a setting and their seeds.
 
-    Runs that differ from the others in something else as well are left out: a folder may hold several sweeps.
+    Runs that differ from the others in something else as well, or have no such setting, are left out: a folder may hold
+    several sweeps. A key of `NAMING` stands for its whole group: `model.name` compares models, `reference.model` the
+    models that teach.
 
     Args:
         runs: Finished runs.
@@ -79,28 +94,30 @@ def compare(runs: Sequence[RunResults], setting: str, versus: str | None = None)
     if chosen not in by_value:
         raise _refused(f"--versus {versus}", f"one of {', '.join(by_value)}", "another value", "choose one of these")
     merged = {value: merge(found) for value, found in by_value.items()}
-    summary = merged[chosen]
-    variants = {risk.name: tuple(_variants(risk, merged, by_value, chosen)) for risk in summary.risks}
     everyone = [run for found in by_value.values() for run in found]
+    against = chosen if len({run.base.fingerprint for run in everyone}) == 1 else NO_PATCH
     return Comparison(
         setting=setting,
         versus=chosen,
-        summary=summary,
-        variants=variants,
-        commands=tuple(dict.fromkeys(run.command for run in everyone)),
-        commits=tuple(dict.fromkeys(run.commit for run in everyone)),
-        dirty=any(run.dirty for run in everyone),
+        against=against,
+        merged=merged,
+        variants={risk.name: tuple(_variants(risk.name, merged, by_value, against)) for risk in merged[chosen].risks},
+        provenance=provenance_of(everyone),
+        warnings=warnings_of(everyone),
     )
 
 
 def _sweep(runs: Sequence[RunResults], setting: str) -> dict[str, list[RunResults]]:
     """Return the runs of every value, of the one set of runs that differ in nothing else."""
+    path = setting.split(".")
+    taken = [(run, found) for run in runs if (found := _taken(run.settings, path)) is not None]
+    if not taken:
+        raise _refused(f"setting {setting}", "a key of the runs' settings", "no such key", "see config.yaml of a run")
     sets: dict[str, dict[str, list[RunResults]]] = {}
-    for run in runs:
-        rest = json.loads(json.dumps({key: value for key, value in run.settings.items() if key not in MAY_DIFFER}))
-        value = _taken(rest, setting.split("."))
-        key = json.dumps([run.experiment, run.base.fingerprint, rest], sort_keys=True)
-        sets.setdefault(key, {}).setdefault(_text(value), []).append(run)
+    for run, (value, rest) in taken:
+        base = None if path[0] == "model" else run.base.fingerprint
+        key = json.dumps([run.experiment, base, rest], sort_keys=True)
+        sets.setdefault(key, {}).setdefault(value, []).append(run)
     several = [found for found in sets.values() if len(found) > 1]
     if len(several) != 1:
         raise _refused(
@@ -112,22 +129,30 @@ def _sweep(runs: Sequence[RunResults], setting: str) -> dict[str, list[RunResult
     return dict(sorted(several[0].items(), key=lambda item: _order(item[0])))
 
 
-def _taken(settings: Any, path: Sequence[str]) -> Any:
-    """Return the value at a path, which is removed."""
-    for part in path[:-1]:
-        settings = settings.get(part) if isinstance(settings, dict) else None
-    if not isinstance(settings, dict) or path[-1] not in settings:
-        raise _refused(
-            f"setting {'.'.join(path)}", "a key of the runs' settings", "no such key", "see config.yaml of a run"
-        )
-    return settings.pop(path[-1])
+def _taken(settings: Mapping[str, Any], path: Sequence[str]) -> tuple[str, dict[str, Any]] | None:
+    """Return a setting's value as text and the settings without it; None where there is no such key."""
+    rest: dict[str, Any] = {key: value for key, value in settings.items() if key not in MAY_DIFFER}
+    rest = json.loads(json.dumps(rest))
+    named = len(path) > 1 and path[-1] in NAMING
+    *outer, last = path[:-1] if named else path
+    place: Any = rest
+    for part in outer:
+        place = place.get(part) if isinstance(place, dict) else None
+    if not isinstance(place, dict) or last not in place:
+        return None
+    value = place.pop(last)
+    if named and value is not None:
+        if not isinstance(value, dict) or path[-1] not in value:
+            return None
+        value = value[path[-1]]
+    return _text(value), rest
 
 
 def _text(value: Any) -> str:
-    """Return a value as it is written; of a mapping what its entries that are set say."""
+    """Return a value as it is written; of a mapping its name, or what its entries that are set say."""
     if isinstance(value, Mapping):
-        return " ".join(str(one) for one in value.values() if one is not None)
-    return str(value)
+        return str(value.get("name") or " ".join(str(one) for one in value.values() if one is not None))
+    return UNSET if value is None else str(value)
 
 
 def _order(text: str) -> tuple[bool, float, str]:
@@ -139,31 +164,55 @@ def _order(text: str) -> tuple[bool, float, str]:
 
 
 def _variants(
-    risk: RiskInfo, merged: Mapping[str, Summary], by_value: Mapping[str, Sequence[RunResults]], chosen: str
+    risk: str, merged: Mapping[str, Summary], by_value: Mapping[str, Sequence[RunResults]], against: str
 ) -> Iterator[Variant]:
-    """Yield the base, what is no patch, and the specialist under every value."""
-    summary = merged[chosen]
-    yield Variant(value="no patch", row=summary.rows[summary.base_name])
-    for row in summary.rows.values():
-        if row.kind == "baseline":
-            yield Variant(value=row.label, row=row)
+    """Yield what is no patch and the same for all, and then by value what is its own and its specialist."""
+    shared: dict[str, Variant] = {}
+    for value in dict.fromkeys([*([against] if against in merged else ()), *merged]):
+        for row in _unpatched(merged[value]):
+            if against != NO_PATCH and _alike(row.name, risk, by_value.values()):
+                shared.setdefault(row.name, Variant(value=_label(row), row=row))
+    yield from shared.values()
     for value, one in merged.items():
+        own = [row for row in _unpatched(one) if row.name not in shared]
+        yield from (Variant(value=f"{value}, {_label(row)}", row=row) for row in own)
+        versus, name = (value, one.base_name) if against == NO_PATCH else (against, None)
+        early = None if value == against else _measures(by_value[versus], risk, name)
         yield Variant(
             value=value,
-            row=one.rows[one.specialists[risk.name]],
-            difference=None if value == chosen else _difference(risk.name, by_value[value], by_value[chosen]),
+            row=one.rows[one.specialists[risk]],
+            difference=None if early is None else _difference(_measures(by_value[value], risk), early),
         )
 
 
-def _difference(risk: str, late: Sequence[RunResults], early: Sequence[RunResults]) -> Estimate:
+def _unpatched(summary: Summary) -> list[Row]:
+    """Return the base, and then what patches are compared with."""
+    return [summary.rows[summary.base_name], *(row for row in summary.rows.values() if row.kind == "baseline")]
+
+
+def _label(row: Row) -> str:
+    return NO_PATCH if row.kind == "base" else row.label
+
+
+def _alike(name: str, risk: str, values: Iterable[Sequence[RunResults]]) -> bool:
+    """Return whether a composition did the same under every value that has it: the setting does not touch it."""
+    found: dict[int, set[tuple[float, ...]]] = {}
+    for run in (run for runs in values for run in runs if name in run.compositions):
+        found.setdefault(run.seed, set()).add(run.compositions[name].risks[risk].safety)
+    return all(len(different) == 1 for different in found.values())
+
+
+def _measures(runs: Sequence[RunResults], risk: str, name: str | None = None) -> dict[int, RiskMeasure]:
+    """Return by seed what a composition did on a risk, the specialist when none is named."""
+    return {run.seed: run.compositions[name or run.specialists[risk]].risks[risk] for run in runs}
+
+
+def _difference(late: Mapping[int, RiskMeasure], early: Mapping[int, RiskMeasure]) -> Estimate:
     """Return the mean difference in unsafety, over the seeds and prompts that both have."""
-    measures = [
-        {run.seed: run.compositions[run.specialists[risk]].risks[risk] for run in runs} for runs in (late, early)
-    ]
-    seeds = [seed for seed in measures[0] if seed in measures[1]]
+    seeds = [seed for seed in late if seed in early]
     if not seeds:
         return Estimate(value=None, reason=UNPAIRED)
-    safety, groups = on_shared_prompts([[side[seed] for seed in seeds] for side in measures])
+    safety, groups = on_shared_prompts([[side[seed] for seed in seeds] for side in (late, early)])
     if not safety:
         return Estimate(value=None, reason=UNPAIRED)
     unsafe = [[[1 - value for value in prompts] for prompts in side] for side in safety]
@@ -174,9 +223,9 @@ def _difference(risk: str, late: Sequence[RunResults], early: Sequence[RunResult
 def markdown(comparison: Comparison) -> str:
     """Return a table for each risk in Markdown, a line a value, every number with its interval."""
     parts = []
-    for risk in comparison.summary.risks:
+    for risk in comparison.merged[comparison.versus].risks:
         headline = f"{risk.title or risk.name}: {words.metric(risk.headline)} {words.BETTER[risk.direction]}"
-        heads = [comparison.setting, headline, "removed", f"unsafety against {comparison.versus}"]
+        heads = [comparison.setting, headline, "removed", f"unsafety against {comparison.against}"]
         heads += ["perplexity ratio", "trigram repetition", "benign requests refused", "training"]
         lines = [heads, ["---"] * len(heads)]
         lines += [_line(variant, risk, comparison.versus) for variant in comparison.variants[risk.name]]
@@ -216,18 +265,19 @@ def _with(main: str, sub: str) -> str:
 
 def compact(comparison: Comparison) -> dict[str, Any]:
     """Return what is worth committing: every variant's numbers with intervals, and where they come from."""
-    came = comparison.summary.provenance
+    came = comparison.provenance
     values: dict[str, Any] = {
         "setting": comparison.setting,
         "versus": comparison.versus,
-        "experiment": comparison.summary.experiment,
-        "base": asdict(comparison.summary.base),
-        "risks": [asdict(risk) for risk in comparison.summary.risks],
+        "against": comparison.against,
+        "experiment": comparison.merged[comparison.versus].experiment,
+        "bases": {value: asdict(one.base) for value, one in comparison.merged.items()},
+        "risks": {value: [asdict(risk) for risk in one.risks] for value, one in comparison.merged.items()},
         "variants": {risk: [asdict(variant) for variant in found] for risk, found in comparison.variants.items()},
-        "warnings": comparison.summary.warnings,
-        "commits": comparison.commits,
-        "dirty": comparison.dirty,
-        "commands": comparison.commands,
+        "warnings": comparison.warnings,
+        "commits": came.commits,
+        "dirty": came.dirty,
+        "commands": came.commands,
         "machines": came.machines,
         "versions": came.versions,
     }

@@ -75,8 +75,8 @@ def merge(runs: Sequence[RunResults]) -> Summary:
         curve_base=_curve_base(runs),
         training=_training(runs),
         pairs=_pairs(runs),
-        provenance=_provenance(runs),
-        warnings=_warnings(runs),
+        provenance=provenance_of(runs),
+        warnings=warnings_of(runs),
     )
 
 
@@ -308,7 +308,8 @@ def _pairs(runs: Sequence[RunResults]) -> dict[str, tuple[PairsTable, ...]]:
     return {risk: tuple(each.values()) for risk, each in tables.items()}
 
 
-def _provenance(runs: Sequence[RunResults]) -> Provenance:
+def provenance_of(runs: Sequence[RunResults]) -> Provenance:
+    """Return where the numbers of runs come from; settings and versions are the first's."""
     machines = {repr(sorted(run.machine.items())): run.machine for run in runs}
     seconds: dict[str, float] = {}
     for run in runs:
@@ -327,7 +328,8 @@ def _provenance(runs: Sequence[RunResults]) -> Provenance:
     )
 
 
-def _warnings(runs: Sequence[RunResults]) -> tuple[str, ...]:
+def warnings_of(runs: Sequence[RunResults]) -> tuple[str, ...]:
+    """Return what a reader of runs must know, each line once, and where they differ in code or packages."""
     found = [warning for run in runs for warning in run.warnings]
     if len({run.commit for run in runs}) > 1:
         found.append("The runs were made by different commits of the code.")

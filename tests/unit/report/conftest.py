@@ -292,12 +292,13 @@ def small(
     """Return a run of one risk, `toxicity`, made of bare safety values: what is expected of it can be counted.
 
     Args:
-        safety: Safety per prompt by composition; `base` and `special` are the base and the specialist.
+        safety: Safety per prompt by composition; `base` and `special` are the base and the specialist, `teacher` is a
+            baseline.
         seed: The seed.
         arms: Stages by arm; the arm's order is (toxicity,) and its label its name.
         utility: Utility of every composition.
     """
-    kinds: dict[str, Kind] = {"base": "base", "special": "specialist"}
+    kinds: dict[str, Kind] = {"base": "base", "special": "specialist", "teacher": "baseline"}
     compositions = {}
     for name, values in safety.items():
         rate = 1 - sum(values) / len(values)

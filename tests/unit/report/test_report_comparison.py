@@ -12,7 +12,7 @@ import pytest
 
 from compose.errors import Rejected
 from compose.report.comparison import compact, compare, markdown
-from compose.report.results import RunResults
+from compose.report.results import BaseInfo, RunResults
 from experiments import compare as program
 
 Small = Callable[..., RunResults]
@@ -92,6 +92,87 @@ def test_two_sweeps_of_one_setting_in_one_folder_are_told_apart_by_nobody(sweep:
 
     with pytest.raises(Rejected, match="2 such sets"):
         compare(runs, "trainer.beta")
+
+
+@pytest.fixture
+def taught(make_small: Small) -> Callable[..., RunResults]:
+    """Return a function that makes up a run beside its reference: `taught(settings, base, teacher, special)`."""
+
+    def make(settings: dict[str, Any], *safety: tuple[float, ...], base: str = "tiny", seed: int = 0) -> RunResults:
+        run = make_small(
+            dict(zip(("base", "teacher", "special"), safety, strict=True)), seed=seed, arms={"special": ("special",)}
+        )
+        fixed: dict[str, Any] = {"seed": seed, "trainer": {"name": "dpo", "steps": 3}}
+        return replace(run, settings=fixed | settings, base=BaseInfo(name=base, fingerprint=f"sha256:{base}"))
+
+    return make
+
+
+@pytest.mark.parametrize("setting", ["model.name", "model"])
+def test_models_stand_each_beside_its_own_base(setting: str, taught: Callable[..., RunResults]) -> None:
+    none, half = (0.0, 0.0, 0.0, 0.0), (1.0, 1.0, 0.0, 0.0)
+    runs = [
+        taught({"model": {"name": "a", "layers": 2}}, none, half, half, base="a"),
+        taught({"model": {"name": "b", "layers": 9, "dtype": "float32"}}, none, half, (1.0, 0.0, 0.0, 0.0), base="b"),
+        taught({"model": {"name": "b", "layers": 9, "dtype": "float32"}}, none, half, none, base="b", seed=1),
+    ]
+
+    comparison = compare(runs, setting, "b")
+    found = {variant.value: variant for variant in comparison.variants["toxicity"]}
+
+    # The bases do alike here, and are still two.
+    assert list(found) == ["a, no patch", "a, teacher", "a", "b, no patch", "b, teacher", "b"]
+    assert comparison.against == "no patch"
+    assert found["a"].difference.value == pytest.approx(-2 / 4)  # type: ignore[union-attr]
+    assert found["b"].difference.value == pytest.approx(-1 / 8)  # type: ignore[union-attr]
+    assert found["b"].difference.n == 4  # type: ignore[union-attr]
+    assert compact(comparison)["bases"]["b"] == {"name": "b", "fingerprint": "sha256:b"}
+    assert "| unsafety against no patch |" in markdown(comparison)
+
+
+def test_another_base_under_one_name_is_no_value_of_another_setting(taught: Callable[..., RunResults]) -> None:
+    runs = [
+        taught({"model": {"name": "a"}, "tokens": tokens}, *[(0.0, 1.0)] * 3, base=base)
+        for tokens, base in ((4, "a"), (8, "a of before"))
+    ]
+
+    with pytest.raises(Rejected, match="0 such sets"):
+        compare(runs, "tokens")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("reference.kind", "other"), ("reference.model", "gemma"), ("reference", "other gemma")],
+)
+def test_a_reference_comes_with_all_its_settings_and_stands_beside_its_patch(
+    setting: str, value: str, taught: Callable[..., RunResults]
+) -> None:
+    none, some, all_ = (0.0, 0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0), (1.0, 1.0, 1.0, 1.0)
+    runs = [
+        taught({"reference": None}, none, some, some),
+        taught({"reference": {"kind": "other", "model": "gemma"}}, none, all_, all_),
+    ]
+
+    comparison = compare(runs, setting)
+    found = {variant.value: variant for variant in comparison.variants["toxicity"]}
+
+    assert list(found) == ["no patch", "default, teacher", "default", f"{value}, teacher", value]
+    assert found[f"{value}, teacher"].row.metrics["toxicity"]["rate"].value == 0
+    assert found[value].difference.value == pytest.approx(-3 / 4)  # type: ignore[union-attr]
+
+
+def test_what_does_the_same_under_every_value_is_said_once(taught: Callable[..., RunResults]) -> None:
+    none, some = (0.0, 0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)
+    runs = [taught({"tokens": tokens}, none, some, some) for tokens in (4, 8)]
+
+    assert [v.value for v in compare(runs, "tokens").variants["toxicity"]] == ["no patch", "teacher", "4", "8"]
+
+
+def test_a_run_without_the_setting_is_left_out(taught: Callable[..., RunResults]) -> None:
+    runs = [taught({"reference": {"kind": "best", "n": n}}, *[(0.0, 1.0)] * 3) for n in (4, 8)]
+    others = [taught({"reference": None}, *[(0.0, 1.0)] * 3), taught({"reference": {"kind": "x"}}, *[(0.0, 1.0)] * 3)]
+
+    assert [v.value for v in compare([*others, *runs], "reference.n").variants["toxicity"]][2:] == ["4", "8"]
 
 
 def test_the_table_has_a_line_a_value_and_marks_what_the_others_are_paired_with(
