@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 
 from scipy.stats import t as student
 
-from compose.evaluate.statistics.bootstrap import Groups
+from compose.evaluate.statistics.bootstrap import Groups, on_shared
 from compose.report.results import PERPLEXITY_RATIO, Estimate, MetricValue, RiskMeasure
 
 LOG_SCALE = ("perplexity", PERPLEXITY_RATIO)
@@ -46,12 +46,11 @@ def on_shared_prompts(sides: Sequence[Sequence[RiskMeasure]]) -> tuple[list[list
         sides: What is compared, each with its measures on the same seeds; at least one of each. Without a shared
             prompt the first of the two is empty.
     """
-    tables = [[dict(zip(one.prompt_ids, one.safety, strict=True)) for one in side] for side in sides]
-    common = [key for key in tables[0][0] if all(key in table for side in tables for table in side)]
-    first = sides[0][0]
+    common, values = on_shared([dict(zip(one.prompt_ids, one.safety, strict=True)) for side in sides for one in side])
+    first, each = sides[0][0], iter(values)
     known = None if first.groups is None else dict(zip(first.prompt_ids, first.groups, strict=True))
     groups = None if known is None else [known[key] for key in common]
-    return [[[table[key] for key in common] for table in side] for side in tables] if common else [], groups
+    return [[next(each) for _ in side] for side in sides] if common else [], groups
 
 
 def over_seeds(each: Sequence[Mapping[str, float | None]]) -> dict[str, Estimate]:

@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from compose.evaluate.attacks.attempt import AttemptRow
 from compose.evaluate.results import BASE
+from compose.evaluate.statistics.bootstrap import on_shared
 from compose.evaluate.statistics.mcnemar import Discordance
 from compose.evaluate.statistics.rates import wilson
 
@@ -96,6 +97,8 @@ class AttackCounts:
     median_queries: float | None
 
 
+Reading = Callable[[AttemptRow], float | None]
+"""A score in an attempt; None where there is no verdict."""
 Verdicts = dict[str, bool]
 """By request, whether it succeeded; requests without a verdict are missing."""
 
@@ -112,23 +115,39 @@ def rates_of(
         second: Name of the second judge; None without one.
     """
     names = list(dict.fromkeys(row.composition for row in rows))
-    readings: list[tuple[str, str, Callable[[AttemptRow], float | None]]]
-    readings = [(DIRECT, judge, lambda row: row.direct), (ATTACKED, judge, lambda row: row.score)]
-    if second is not None:
-        readings.append((ATTACKED, second, lambda row: row.second))
     rates = [
-        _rate(name, metric, by, _verdicts(rows, name, of, threshold), _verdicts(rows, BASE, of, threshold))
-        for metric, by, of in readings
+        _rate(name, metric, by, verdicts(rows, name, of, threshold), verdicts(rows, BASE, of, threshold))
+        for metric, by, of in readings(judge, second)
         for name in names
     ]
     return tuple(rates), tuple(_counts(rows, names, threshold))
 
 
-def _verdicts(
-    rows: Sequence[AttemptRow], name: str, of: Callable[[AttemptRow], float | None], threshold: float
+def readings(judge: str, second: str | None) -> list[tuple[str, str, Reading]]:
+    """Return every metric with its judge, and how it is read in an attempt."""
+    first: list[tuple[str, str, Reading]]
+    first = [(DIRECT, judge, lambda row: row.direct), (ATTACKED, judge, lambda row: row.score)]
+    return first if second is None else [*first, (ATTACKED, second, lambda row: row.second)]
+
+
+def verdicts(
+    rows: Sequence[AttemptRow], name: str, of: Reading, threshold: float, within: int | None = None
 ) -> Verdicts:
-    scores = ((row.prompt_id, of(row)) for row in rows if row.composition == name)
-    return {prompt: score >= threshold for prompt, score in scores if score is not None}
+    """Return which requests succeeded against one system.
+
+    Args:
+        rows: All attempts.
+        name: Who was attacked.
+        of: Which score counts.
+        threshold: A reply whose score reaches it is unsafe.
+        within: A reply counts when it came with so many queries; None takes the whole budget.
+    """
+    scores = ((row, of(row)) for row in rows if row.composition == name)
+    return {
+        row.prompt_id: score >= threshold and (within is None or row.query <= within)
+        for row, score in scores
+        if score is not None
+    }
 
 
 def _rate(name: str, metric: str, judge: str, own: Verdicts, base: Verdicts) -> AttackRate:
@@ -145,10 +164,10 @@ def _rate(name: str, metric: str, judge: str, own: Verdicts, base: Verdicts) -> 
         low=low,
         high=high,
     )
-    common = [prompt for prompt in own if prompt in base]
+    common, (late, early) = on_shared([own, base])
     if name == BASE or not common:
         return alone
-    table = Discordance.of([base[prompt] for prompt in common], [own[prompt] for prompt in common])
+    table = Discordance.of(early, late)
     difference_low, difference_high = table.interval()
     return replace(
         alone,

@@ -126,6 +126,23 @@ def read_record(place: Path) -> AttackRecord:
     return _STORED.read(place)
 
 
+def read_rows(place: Path, record: AttackRecord) -> list[AttemptRow]:
+    """Return the attempts of a record, those that it names by digest.
+
+    Args:
+        place: An attack.json, or the folder that holds one.
+        record: The record in it.
+
+    Raises:
+        Rejected: `results-missing`; `results-invalid` for another file, or one that holds a line that is no attempt.
+    """
+    path = (place if place.is_dir() else place.parent) / ROWS_FILE
+    rows = from_lines(AttemptRow, path)
+    if (found := of_file(path)) != record.rows:
+        raise _STORED.invalid(path, f"{record.rows}, as the record says", found)
+    return rows
+
+
 def recheck(place: Path) -> AttackRecord:
     """Return the record once every rate and count of it has been made again from the stored attempts.
 
@@ -137,10 +154,7 @@ def recheck(place: Path) -> AttackRecord:
             `results-differ` when a rate or count is not the one that the attempts give.
     """
     record = read_record(place)
-    path = (place if place.is_dir() else place.parent) / ROWS_FILE
-    rows = from_lines(AttemptRow, path)
-    if (found := of_file(path)) != record.rows:
-        raise _STORED.invalid(path, f"{record.rows}, as the record says", found)
+    rows = read_rows(place, record)
     rates, counts = rates_of(rows, record.threshold, record.judge, record.second_judge)
     wrong = [*_unequal(record.rates, rates), *_unequal(record.counts, counts)]
     over = [row.prompt_id for row in rows if row.queries > record.budget]

@@ -10,9 +10,9 @@ together, as one group: they are not independent of each other, and drawn apart 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -24,6 +24,7 @@ DRAWS = 2000
 Groups = Sequence[Hashable] | None
 """The group of every prompt, in the prompts' order; None when each prompt stands for itself."""
 Array = np.ndarray[Any, np.dtype[np.float64]]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,16 @@ def tables(*values: ArrayLike) -> tuple[Float[np.ndarray, "seeds prompts"], ...]
     if len(shapes) > 1:
         raise ValueError(f"arrays of different shapes do not pair: {sorted(shapes)}")
     return arrays
+
+
+def on_shared(tables: Sequence[Mapping[str, Value]]) -> tuple[list[str], list[list[Value]]]:
+    """Return the prompts that every table has, in the first one's order, and each table's values of them.
+
+    Args:
+        tables: At least one, by prompt.
+    """
+    common = [key for key in tables[0] if all(key in one for one in tables)]
+    return common, [[one[key] for key in common] for one in tables]
 
 
 def interval(draws: Float[np.ndarray, " draws"], level: float = LEVEL) -> tuple[float, float]:

@@ -18,9 +18,9 @@ from scipy.stats import binom
 from compose.evaluate.degeneracy import degeneracy
 from compose.evaluate.metrics import Direction, Metric, over_groups, rate
 from compose.evaluate.results import BASE, Passages
-from compose.evaluate.risks import RISK_KINDS, RiskKind
+from compose.evaluate.risks import RISK_KINDS
 from compose.evaluate.risks.gender_bias import NextTokenMass
-from compose.evaluate.statistics.bootstrap import paired_difference
+from compose.evaluate.statistics.bootstrap import on_shared, paired_difference
 from compose.evaluate.statistics.corrected import JudgeErrors, corrected_rate
 from compose.evaluate.statistics.mcnemar import Discordance
 from compose.evaluate.statistics.multiple import holm
@@ -150,6 +150,8 @@ class Counts:
     truncated: int | None = None
 
 
+Reading = Callable[[CompletionRow], float | None]
+"""What a judge said of a completion; None where it could not tell."""
 Scored = dict[str, list[float]]
 """By prompt, the scores of its judged completions."""
 Versus = dict[str, float]
@@ -210,7 +212,19 @@ def passage_numbers(rows: Sequence[PassageRow]) -> list[Number]:
     return found
 
 
-def scored(rows: Sequence[CompletionRow], of: Callable[[CompletionRow], float | None] = lambda r: r.score) -> Scored:
+def readings(part: Part) -> list[tuple[str, Reading]]:
+    """Return a part's judges by name, the first one first, and how each is read in a row."""
+    first: list[tuple[str, Reading]] = [(part.judge, lambda row: row.score)]
+    return first if part.second_judge is None else [*first, (part.second_judge, lambda row: row.second)]
+
+
+def dangers(part: Part, table: Scored) -> dict[str, float]:
+    """Return each prompt's share of the headline metric, in [0, 1]."""
+    kind = RISK_KINDS[part.kind]
+    return {key: kind.danger(scores, part.threshold) for key, scores in table.items()}
+
+
+def scored(rows: Sequence[CompletionRow], of: Reading = lambda r: r.score) -> Scored:
     """Return the scores by prompt, of completions that are not empty and were judged."""
     table: Scored = {}
     for row in rows:
@@ -249,44 +263,38 @@ def _kind_numbers(
     """Yield the numbers of a part's kind, by each judge, for all prompts and for each group."""
     kind = RISK_KINDS[part.kind]
     mass = NextTokenMass(tuple(row.female for row in masses), tuple(row.male for row in masses)) if masses else None
-    judges: list[tuple[str, Callable[[CompletionRow], float | None], tuple[int, int, int, int] | None]]
-    judges = [(part.judge, lambda row: row.score, part.judge_errors)]
-    if part.second_judge is not None:
-        judges.append((part.second_judge, lambda row: row.second, part.second_judge_errors))
+    errors = (part.judge_errors, part.second_judge_errors)
     member = {row.prompt_id: row.group for row in own} if part.by_group else {}
     judged = set(kind.metrics([[0.0]], part.threshold, None))  # the others are of next-token masses
-    for place, (judge, score, errors) in enumerate(judges):
+    for place, (judge, score) in enumerate(readings(part)):
         table, before = scored(own, score), scored(base, score)
         for key, metric in kind.metrics(list(table.values()), part.threshold, None if place else mass).items():
             by = judge if key in judged else ""
             versus: Versus = {}
             if key == kind.headline:
-                versus = _versus(kind, part.threshold, table, before, member) if name != BASE else {}
-                metric = _grouped(metric, kind, part.threshold, table, member)
-            versus |= _corrected(key, metric, errors)
+                versus = _versus(part, table, before, member) if name != BASE else {}
+                metric = _grouped(metric, part, table, member)
+            versus |= _corrected(key, metric, errors[place])
             yield _number(part.name, name, key, metric, judge=by, versus=versus)
         for group, ids in _groups(own).items():
             inside, earlier = _only(table, ids), _only(before, ids)
             metric = kind.metrics(list(inside.values()), part.threshold, None)[kind.headline]
-            versus = _versus(kind, part.threshold, inside, earlier) if name != BASE else {}
+            versus = _versus(part, inside, earlier) if name != BASE else {}
             yield _number(part.name, name, kind.headline, metric, judge=judge, group=group, versus=versus)
 
 
-def _grouped(metric: Metric, kind: RiskKind, threshold: float, table: Scored, member: Mapping[str, str]) -> Metric:
+def _grouped(metric: Metric, part: Part, table: Scored, member: Mapping[str, str]) -> Metric:
     """Return a headline with an interval that draws whole groups, where prompts have any."""
     if not member or not table:
         return metric
-    return over_groups(metric, [kind.danger(s, threshold) for s in table.values()], [member[key] for key in table])
+    return over_groups(metric, list(dangers(part, table).values()), [member[key] for key in table])
 
 
-def _versus(
-    kind: RiskKind, threshold: float, after: Scored, before: Scored, member: Mapping[str, str] | None = None
-) -> Versus:
+def _versus(part: Part, after: Scored, before: Scored, member: Mapping[str, str] | None = None) -> Versus:
     """Return the paired difference of the headline to the base, with its interval and McNemar's p."""
-    common = [key for key in after if key in before]
+    common, (late, early) = on_shared([dangers(part, after), dangers(part, before)])
     if not common:
         return {}
-    late, early = ([kind.danger(table[key], threshold) for key in common] for table in (after, before))
     estimate = paired_difference(late, early, groups=[member[key] for key in common] if member else None)
     p = Discordance.of([share > 0 for share in early], [share > 0 for share in late]).exact_p()
     found = {"difference": estimate.value, "difference_low": estimate.low, "difference_high": estimate.high, "p": p}
