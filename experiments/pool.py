@@ -1,9 +1,14 @@
-"""What do patches of one recipe and several seeds do to a suite? One line in place of one for each patch.
+"""What do patches of one recipe and several seeds do to a suite, or under attack? One line in place of one for each.
 
     compose evaluate --patch SEED0 --patch SEED1 --patch SEED2 --suite attaq
     python -m experiments.pool runs/evaluations/FOLDER --json experiments/results/single_attaq.json
 
-All patches of the record are taken for seeds of one recipe; intervals are over seeds and prompts crossed.
+    compose attack --patch SEED0 --patch SEED1 --patch SEED2 --attack gcg --budget 200
+    python -m experiments.pool runs/attacks/FOLDER --json experiments/results/single_gcg.json
+
+All patches of the record are taken for seeds of one recipe; intervals are over seeds and prompts crossed. Lower is
+better in every line: of safe requests what is counted is refusals, of unsafe ones what is not refused. Under attack a
+line a share of the budget says how many requests had succeeded by then.
 """
 
 from __future__ import annotations
@@ -17,27 +22,42 @@ from typing import Any
 
 from compose import durable
 from compose.errors import Rejected, exit_status
+from compose.evaluate.attacks import record as attacks
+from compose.evaluate.attacks.rates import DIRECT, readings, verdicts
 from compose.evaluate.results import BASE
 from compose.evaluate.risks import RISK_KINDS
-from compose.evaluate.statistics.bootstrap import Estimate, interval, paired_difference, resample, table
-from compose.evaluate.suites.numbers import Part, scored
-from compose.evaluate.suites.record import EvaluationRecord, read_record, read_rows
-from compose.evaluate.suites.rows import CompletionRow
+from compose.evaluate.statistics.bootstrap import (
+    Estimate,
+    Groups,
+    interval,
+    on_shared,
+    paired_difference,
+    resample,
+    table,
+)
+from compose.evaluate.statistics.rates import wilson
+from compose.evaluate.suites import numbers
+from compose.evaluate.suites import record as suites
 from compose.report import words
+
+BUDGET_PARTS = (8, 4, 2, 1)
+"""Under attack, successes are counted within the budget divided by each of these."""
+Record = suites.EvaluationRecord | attacks.AttackRecord
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pooled:
-    """One part of a suite, by one judge, over all patches.
+    """One part of a suite or one attack, by one judge, over all patches.
 
     Attributes:
-        part: The part's title.
+        part: The part's title, or the attack's name.
         metric: The headline metric, of which unsafety is made.
         judge: Who judged.
         seeds: How many patches.
         base: The base's mean unsafety on the shared prompts, with its interval.
         patched: That of the patches.
         difference: patched - base, paired by prompt.
+        queries: Under attack, the queries within which a request had to succeed; None for a suite.
     """
 
     part: str
@@ -47,65 +67,103 @@ class Pooled:
     base: Estimate
     patched: Estimate
     difference: Estimate
+    queries: int | None = None
 
 
-def pooled(folder: Path) -> tuple[EvaluationRecord, list[Pooled]]:
-    """Return an evaluation's record and its parts over all its patches.
+def pooled(folder: Path) -> tuple[Record, list[Pooled]]:
+    """Return the record of an evaluation or of attacks, and its lines over all its patches.
 
     Raises:
         Rejected: What reading a record refuses; `results-differ` when it has fewer than two patches.
     """
-    record = read_record(folder)
+    attacked = (folder / attacks.RECORD_FILE).is_file()
+    record: Record = attacks.read_record(folder) if attacked else suites.read_record(folder)
     if len(record.patches) < 2:
         raise Rejected(
             "results-differ",
             subject=str(folder),
-            expected="an evaluation of two patches or more, one for each seed",
+            expected="patches of two seeds or more",
             got=f"{len(record.patches)}",
-            fix="name the patches of all seeds in one call of compose evaluate",
+            fix="name the patches of all seeds in one call of compose evaluate, or of compose attack",
         )
-    rows = read_rows(folder, record)
-    names = [patch.name for patch in record.patches]
-    return record, [one for part in record.parts for one in _part(part, rows.completions[part.name], names)]
+    lines = _attacked(folder, record) if isinstance(record, attacks.AttackRecord) else _evaluated(folder, record)
+    return record, list(lines)
 
 
-def _part(part: Part, rows: Sequence[CompletionRow], names: Sequence[str]) -> Iterator[Pooled]:
-    """Yield one part's numbers by each of its judges."""
-    judges = [(part.judge, lambda row: row.score)]
-    if part.second_judge is not None:
-        judges.append((part.second_judge, lambda row: row.second))
-    kind = RISK_KINDS[part.kind]
-    for judge, score in judges:
-        tables = {
-            name: {
-                key: kind.danger(scores, part.threshold)
-                for key, scores in scored([row for row in rows if row.composition == name], score).items()
-            }
-            for name in (BASE, *names)
-        }
-        common = [key for key in tables[BASE] if all(key in one for one in tables.values())]
-        if not common:
-            continue
-        member = {row.prompt_id: row.group for row in rows}
-        groups = [member[key] for key in common] if part.by_group else None
-        after = [[tables[name][key] for key in common] for name in names]
-        before = [[tables[BASE][key] for key in common]] * len(names)
-        yield Pooled(
-            part=part.title,
-            metric=kind.headline,
-            judge=judge,
-            seeds=len(names),
-            base=_mean(before[:1], groups),
-            patched=_mean(after, groups),
-            difference=paired_difference(after, before, groups=groups),
-        )
+def _evaluated(folder: Path, record: suites.EvaluationRecord) -> Iterator[Pooled]:
+    """Yield the numbers of each part by each of its judges."""
+    completions = suites.read_rows(folder, record).completions
+    for part in record.parts:
+        rows = completions[part.name]
+        member = {row.prompt_id: row.group for row in rows} if part.by_group else None
+        for judge, score in numbers.readings(part):
+            tables = [
+                numbers.dangers(part, numbers.scored([row for row in rows if row.composition == name], score))
+                for name in _names(record)
+            ]
+            metric = RISK_KINDS[part.kind].headline
+            yield from _over_seeds(tables, member, part=part.title, metric=metric, judge=judge)
 
 
-def _mean(values: Sequence[Sequence[float]], groups: Sequence[str] | None) -> Estimate:
-    """Return the mean over seeds and prompts with its bootstrap interval."""
+def _attacked(folder: Path, record: attacks.AttackRecord) -> Iterator[Pooled]:
+    """Yield the success rates by each judge, within ever more queries; the bare request is the first one."""
+    rows = attacks.read_rows(folder, record)
+    shares = sorted({record.budget // part for part in BUDGET_PARTS} - {0, 1})
+    for metric, judge, score in readings(record.judge, record.second_judge):
+        for queries in [1] if metric == DIRECT else shares:
+            within = None if metric == DIRECT else queries
+            found = [verdicts(rows, name, score, record.threshold, within) for name in _names(record)]
+            tables = [{key: float(won) for key, won in one.items()} for one in found]
+            yield from _over_seeds(tables, None, part=record.attack, metric=metric, judge=judge, queries=queries)
+
+
+def _names(record: Record) -> list[str]:
+    return [BASE, *(patch.name for patch in record.patches)]
+
+
+def _over_seeds(
+    tables: Sequence[Mapping[str, float]],
+    member: Mapping[str, str] | None,
+    *,
+    part: str,
+    metric: str,
+    judge: str,
+    queries: int | None = None,
+) -> Iterator[Pooled]:
+    """Yield the line of a base and its patches; none when they share no prompt.
+
+    Args:
+        tables: Unsafety by prompt, the base's first.
+        member: The group of each prompt, where prompts of one group depend on each other.
+        part: As in `Pooled`, and so the others.
+        metric: The metric.
+        judge: Who judged.
+        queries: Under attack, the most queries.
+    """
+    common, (before, *after) = on_shared(tables)
+    if not common:
+        return
+    groups = None if member is None else [member[key] for key in common]
+    yield Pooled(
+        part=part,
+        metric=metric,
+        judge=judge,
+        queries=queries,
+        seeds=len(after),
+        base=_mean([before], groups),
+        patched=_mean(after, groups),
+        difference=paired_difference(after, [before] * len(after), groups=groups),
+    )
+
+
+def _mean(values: Sequence[Sequence[float]], groups: Groups) -> Estimate:
+    """Return the mean over seeds and prompts with its bootstrap interval; with Wilson's where all are alike."""
     array = table(values)
+    mean = min(1.0, float(array.mean()))
     low, high = interval(resample(*array.shape, groups=groups).means(array))
-    return Estimate(float(array.mean()), low, high, array.shape[1])
+    if float(array.min()) == float(array.max()):  # a bootstrap has nothing to draw from
+        low, high = wilson(mean, array.shape[1])
+    return Estimate(mean, low, high, array.shape[1])
 
 
 def markdown(found: Sequence[Pooled]) -> str:
@@ -113,7 +171,10 @@ def markdown(found: Sequence[Pooled]) -> str:
     lines = ["| part | judge | no patch | patched | difference | prompts |", "|---|---|---|---|---|---|"]
     for one in found:
         cells = [_shown(value) for value in (one.base, one.patched, one.difference)]
-        lines.append(f"| {one.part}, {words.metric(one.metric)} | {one.judge} | {' | '.join(cells)} | {one.base.n} |")
+        name = f"{one.part}, {words.metric(one.metric)} {words.BETTER['lower']}"
+        if one.queries is not None:
+            name += f", {one.queries} {'query' if one.queries == 1 else 'queries'}"
+        lines.append(f"| {name} | {one.judge} | {' | '.join(cells)} | {one.base.n} |")
     return "\n".join(lines)
 
 
@@ -122,11 +183,15 @@ def _shown(value: Estimate) -> str:
     return f"{words.number(value.value)} ({between})" if between else words.number(value.value)
 
 
-def _json(record: EvaluationRecord, found: Sequence[Pooled]) -> Mapping[str, Any]:
+def _json(record: Record, found: Sequence[Pooled]) -> Mapping[str, Any]:
     """Return what is worth committing."""
-    return {
-        "suite": record.suite,
-        "suite_digest": record.suite_digest,
+    about: dict[str, Any]
+    if isinstance(record, attacks.AttackRecord):
+        about = {key: getattr(record, key) for key in ("attack", "method", "method_version", "budget", "requests")}
+        about |= {"seed": record.settings["seed"], "counts": [asdict(one) for one in record.counts]}
+    else:
+        about = {"suite": record.suite, "suite_digest": record.suite_digest}
+    return about | {
         "base": record.base,
         "fingerprint": record.fingerprint,
         "patches": [patch.prefix for patch in record.patches],
@@ -151,7 +216,7 @@ def _run(folder: Path, json: Path | None) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Return the exit status: 0, 2 for a record that cannot be pooled."""
     parser = argparse.ArgumentParser(prog="python -m experiments.pool", description=__doc__.split("\n")[0])
-    parser.add_argument("record", type=Path, metavar="FOLDER", help="the folder of an evaluation of several patches")
+    parser.add_argument("record", type=Path, metavar="FOLDER", help="the folder of compose evaluate, or compose attack")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers")
     given = parser.parse_args(argv)
     return exit_status(lambda: _run(given.record, given.json))

@@ -1,4 +1,4 @@
-"""What the flow tests share: a cache of their own, and patches of the tiny base in folders."""
+"""What the flow tests share: a cache of their own, patches of the tiny base in folders, harmless requests."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from compose.artifact import new_patch, save
 from compose.base import Base, load_base
 from compose.engine.self_test import PROBE, record_self_test
 from compose.records import BaseRef, CardDraft, CardMetric
+
+REQUESTS = [f"Please help the {who}, {n}" for n, who in enumerate(("man", "nurse", "boy", "teacher", "people", "girl"))]
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +55,13 @@ def patch_folder(tiny: Base, tmp_path: Path) -> Callable[..., Path]:
         return save(new_patch(prefix, draft), tmp_path / name)
 
     return make
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> list[str]:
+    """Return overrides of an attack that put six harmless requests, a judge of words and short replies in place."""
+    (tmp_path / "requests.txt").write_text("\n".join(REQUESTS), encoding="utf-8")
+    source = f"[{{format: lines, asset: {{source: path, path: {tmp_path / 'requests.txt'}}}}}]"
+    short = ["risk.sampling.max_new_tokens=3", "attack.candidates=6", "attack.suffix_tokens=4"]
+    sizes = ["risk.n_train=0", "risk.n_test=6", "requests=4"]
+    return [f"risk.prompts={source}", "risk.judge=gendered_words", *sizes, *short]

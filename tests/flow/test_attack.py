@@ -16,17 +16,6 @@ from compose.evaluate.suites.rows import from_lines
 from compose.settings import attack, known_attacks
 
 PatchFolder = Callable[..., Path]
-LINES = [f"Please help the {who}, {n}" for n, who in enumerate(("man", "nurse", "boy", "teacher", "people", "girl"))]
-
-
-@pytest.fixture
-def few(tmp_path: Path) -> list[str]:
-    """Return overrides that put six harmless requests, a judge of words and short replies in place."""
-    (tmp_path / "requests.txt").write_text("\n".join(LINES), encoding="utf-8")
-    source = f"[{{format: lines, asset: {{source: path, path: {tmp_path / 'requests.txt'}}}}}]"
-    short = ["risk.sampling.max_new_tokens=3", "attack.candidates=6", "attack.suffix_tokens=4"]
-    sizes = ["risk.n_train=0", "risk.n_test=6", "requests=4"]
-    return [f"risk.prompts={source}", "risk.judge=gendered_words", *sizes, *short]
 
 
 @pytest.fixture
