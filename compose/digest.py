@@ -1,9 +1,10 @@
-"""Digests of bytes, files and JSON, written `sha256:<hex>`: whatever compose pins or compares."""
+"""Digests of bytes, files and JSON, written `sha256:<hex>`: whatever compose pins or compares; and orders by digest."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 CHUNK_BYTES = 4 * 1024 * 1024
@@ -42,3 +43,8 @@ def canonical_json(value: object) -> bytes:
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8")
+
+
+def hash_order(keys: Iterable[str], seed: int) -> list[str]:
+    """Return keys in an order that depends on `seed` and each key alone: adding a key moves no other."""
+    return sorted(set(keys), key=lambda key: hashlib.sha256(f"{seed}\n{key}".encode()).digest())

@@ -57,11 +57,6 @@ def digest_of(prompts: Sequence[Prompt]) -> str:
     return of_json([[p.id, p.text, p.chat] for p in prompts])
 
 
-def hash_order(keys: Iterable[str], seed: int) -> list[str]:
-    """Return keys in an order that depends on `seed` and each key alone: adding a key moves no other."""
-    return sorted(set(keys), key=lambda key: hashlib.sha256(f"{seed}\n{key}".encode()).digest())
-
-
 def render(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> tuple[int, ...]:
     """Return the prompt's token ids, as the base expects them (see `compose.base.encode`).
 

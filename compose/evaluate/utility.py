@@ -18,6 +18,7 @@ from pydantic.dataclasses import dataclass as settings_dataclass
 
 from compose.assets import Wheel
 from compose.base import Base
+from compose.digest import hash_order
 from compose.engine import Sampling, ScoreRow, completion_logprobs
 from compose.engine.prefix import PrefixCache
 from compose.errors import Rejected
@@ -27,7 +28,7 @@ from compose.evaluate.judges import Judge
 from compose.evaluate.judges.adapters import JudgeSettings, judge_of
 from compose.evaluate.judging import judge_texts
 from compose.evaluate.metrics import Metric, rate
-from compose.evaluate.prompts import Prompt, digest_of, hash_order, make_prompt, render, unique
+from compose.evaluate.prompts import Prompt, digest_of, make_prompt, render, unique
 from compose.evaluate.results import Passages
 from compose.evaluate.sampling import cuts_of, sample_completions, texts_of
 from compose.evaluate.sources import PromptFile, PromptSource, read_texts

@@ -42,3 +42,14 @@ def test_the_order_of_keys_does_not_change_a_json_digest() -> None:
 def test_nan_has_no_canonical_spelling() -> None:
     with pytest.raises(ValueError, match="JSON"):
         digest.canonical_json([float("nan")])
+
+
+def test_hash_order_moves_no_key_when_another_is_added_and_changes_with_the_seed() -> None:
+    keys = [f"k{n}" for n in range(30)]
+
+    def without_last(order: list[str]) -> list[str]:
+        return [key for key in order if key != "k29"]
+
+    assert without_last(digest.hash_order(keys, 1)) == digest.hash_order(keys[:-1], 1)
+    assert digest.hash_order(keys, 1) == digest.hash_order(reversed(keys), 1)
+    assert digest.hash_order(keys, 1) != digest.hash_order(keys, 2)

@@ -8,10 +8,11 @@ from itertools import permutations
 from pathlib import Path
 
 from compose.base import Base
+from compose.digest import hash_order
 from compose.errors import Rejected
 from compose.evaluate.judges import Judge
 from compose.evaluate.judges.adapters import judge_of
-from compose.evaluate.prompts import Prompt, digest_of, hash_order, make_prompt, normal_form, unique
+from compose.evaluate.prompts import Prompt, digest_of, make_prompt, normal_form, unique
 from compose.evaluate.risks.kinds import RISK_KINDS, RiskKind
 from compose.evaluate.risks.screen import Screening, base_scores, worst
 from compose.evaluate.risks.spec import RiskSpec

@@ -1,10 +1,8 @@
-from collections.abc import Sequence
-
 import pytest
 
 from compose.base import Base
 from compose.errors import Rejected
-from compose.evaluate.prompts import digest_of, hash_order, make_prompt, normal_form, render, unique
+from compose.evaluate.prompts import digest_of, make_prompt, normal_form, render, unique
 
 
 def test_a_prompts_id_follows_from_text_and_form_alone() -> None:
@@ -24,17 +22,6 @@ def test_digest_depends_on_order_and_form() -> None:
     a, b = make_prompt("a"), make_prompt("b")
     assert digest_of([a, b]) != digest_of([b, a])
     assert digest_of([a]) != digest_of([make_prompt("a", chat=True)])
-
-
-def test_hash_order_moves_no_key_when_another_is_added_and_changes_with_the_seed() -> None:
-    keys = [f"k{n}" for n in range(30)]
-
-    def without_last(order: Sequence[str]) -> list[str]:
-        return [key for key in order if key != "k29"]
-
-    assert without_last(hash_order(keys, 1)) == hash_order(keys[:-1], 1)
-    assert hash_order(keys, 1) == hash_order(reversed(keys), 1)
-    assert hash_order(keys, 1) != hash_order(keys, 2)
 
 
 def test_a_text_is_rendered_as_the_tokenizer_reads_it(tiny: Base) -> None:
