@@ -91,13 +91,13 @@ def pin(names: Sequence[str]) -> int:
     from compose import settings
     from compose.evaluate.suites import load_suite
     from compose.evaluate.utility import UtilitySpec, load_utility
-    from compose.laboratory.proving import pin_of
+    from compose.laboratory.proving import passages_pin, pin_of
     from compose.trust.suites import Pins
 
     specs = {name: settings.suite(name, ()) for name in names}
     pins = Pins(
         suites={name: pin_of(load_suite(spec)) for name, spec in specs.items()},
-        passages=(load_utility(UtilitySpec()).test_digest,),
+        passages=(passages_pin(load_utility(UtilitySpec())),),
     )
     print(json.dumps(pins.model_dump(mode="json"), indent=1, sort_keys=True))
     return 0

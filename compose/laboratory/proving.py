@@ -32,7 +32,7 @@ from compose.trust.evidence import (
     Series,
     seed_of,
 )
-from compose.trust.suites import SuitePart, SuitePin
+from compose.trust.suites import PassagesPin, SuitePart, SuitePin, ids_digest
 
 ALWAYS = "over_refusal"
 """The suite that every composition is measured on: what safety may have cost."""
@@ -60,6 +60,7 @@ def pin_of(suite: Suite) -> SuitePin:
         risk.name: SuitePart(
             kind=risk.spec.kind,
             prompts=risk.test_digest,
+            ids=ids_digest(prompt.id for prompt in risk.test),
             n_prompts=len(risk.test),
             samples=risk.spec.samples,
             sampling=_drawn(risk),
@@ -71,6 +72,11 @@ def pin_of(suite: Suite) -> SuitePin:
         for risk in suite.risks
     }
     return SuitePin(digest=suite.digest, parts=parts)
+
+
+def passages_pin(utility: Utility) -> PassagesPin:
+    """Return what evidence on neutral passages is known by."""
+    return PassagesPin(digest=utility.test_digest, ids=ids_digest(passage.id for passage in utility.neutral_test))
 
 
 def _drawn(risk: Risk) -> str:

@@ -1,17 +1,20 @@
 """The suites that evidence counts on: which prompts, how often each is answered, who judges. Known by digest.
 
-Prompts and judges of the suites that ship are pinned, so their digests are the same everywhere: `suites.json` has them.
-Who measures on data of their own puts a file like it beside the keyring: both say what a person trusts.
+Whoever checks evidence has no prompts, only their ids, which follow from the words: the ids have a digest of their own,
+so that no prompt can be left out, added or exchanged without being noticed. Prompts and judges of the suites that ship
+are pinned, so their digests are the same everywhere: `suites.json` has them. Who measures on data of their own puts a
+file like it beside the keyring: both say what a person trusts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from compose import digest
 from compose.parse import read_record, strict_json
 from compose.plain_file import read_bytes
 from compose.records import Claim, Digest, Label, Name, PlainText
@@ -30,6 +33,7 @@ class SuitePart(Claim):
     Attributes:
         kind: Kind of its risk, such as "toxicity".
         prompts: Digest of its test prompts, order included.
+        ids: Digest of their ids alone, see `ids_digest`.
         n_prompts: How many they are.
         samples: Completions a prompt.
         sampling: How they are drawn.
@@ -41,6 +45,7 @@ class SuitePart(Claim):
 
     kind: Name
     prompts: Digest
+    ids: Digest
     n_prompts: Annotated[int, Field(ge=1, le=MAX_PROMPTS)]
     samples: Annotated[int, Field(ge=1, le=10_000)]
     sampling: Version
@@ -57,23 +62,40 @@ class SuitePin(Claim):
     parts: Annotated[Mapping[Name, SuitePart], Field(min_length=1, max_length=64)]
 
 
+class PassagesPin(Claim):
+    """What must be known of neutral passages before evidence on them counts.
+
+    Attributes:
+        digest: Digest of everything that utility is measured with.
+        ids: Digest of the ids of the passages, see `ids_digest`.
+    """
+
+    digest: Digest
+    ids: Digest
+
+
 class Pins(Claim):
     """The suites that evidence counts on: those of the package, and those that a person vouches for.
 
     Attributes:
         schema_version: Layout of this record.
         suites: The suites by name.
-        passages: Digests of what utility may be measured with.
+        passages: What utility may be measured with.
     """
 
     schema_version: Literal[1] = 1
     suites: Annotated[Mapping[Name, SuitePin], Field(max_length=256)]
-    passages: Annotated[tuple[Digest, ...], Field(max_length=256)]
+    passages: Annotated[tuple[PassagesPin, ...], Field(max_length=256)]
 
     def joined(self, other: Pins) -> Pins:
         """Return these pins with another's; where both know a suite, the other's counts."""
         passages = tuple(dict.fromkeys([*self.passages, *other.passages]))
         return Pins(suites={**self.suites, **other.suites}, passages=passages)
+
+
+def ids_digest(ids: Iterable[str]) -> str:
+    """Return the digest of ids whatever their order; an id that comes twice counts twice."""
+    return digest.of_json(sorted(ids))
 
 
 def read_pins(data: bytes, *, subject: str) -> Pins:

@@ -206,6 +206,9 @@ def _measured_otherwise() -> Iterator[CaseFolder]:
     yield CaseFolder("suite-unknown_fail", why, PROVE, ("evidence-other-suite",), (44,), unknown)
     fewer = (series([0.0] * (PROMPTS - 1)), FOUND.series[1])
     yield _case("prompts-left-out_fail", "One prompt left out.", ("evidence-incomplete",), 46, _changed(series=fewer))
+    text = _changed(passages=passages([0.0, 0.4] * 35))
+    why = "Ten passages left out: the bound of a perplexity holds for a number that was fixed beforehand."
+    yield _case("passages-left-out_fail", why, ("evidence-incomplete",), 46, text)
     for name, change in (("empty", {"empty": 240}), ("unjudged", {"unjudged": 240})):
         outcomes = (FOUND.outcomes[0].model_copy(update=change), FOUND.outcomes[1])
         why = f"Every completion is {name}: the judge, or the model, was silent."
@@ -250,7 +253,8 @@ def _gates() -> Iterator[CaseFolder]:
         "perplexity": ({"passages": passages([4.0, 5.0] * 40)}, "gate-failed", "The model has forgotten English."),
     }
     for name, (change, code, why) in cases.items():
-        yield _case(f"gate-{name}_fail", why, (code,), 56 if name == "unjudged" else 44, _changed(**change))
+        known = keys_of(known=pins(PROMPTS, passages=40)) if name == "too-few" else {}
+        yield _case(f"gate-{name}_fail", why, (code,), 56 if name == "unjudged" else 44, _changed(**change), **known)
 
 
 def _suites_left_out() -> Iterator[CaseFolder]:

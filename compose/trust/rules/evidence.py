@@ -11,6 +11,7 @@ from compose.trust.claims import Finding
 from compose.trust.clock import instant, moment
 from compose.trust.evidence import (
     Measured,
+    Passages,
     Series,
     Statement,
     gate_name,
@@ -19,7 +20,7 @@ from compose.trust.evidence import (
 from compose.trust.gates import decide
 from compose.trust.rules.case import Case, Exhibit
 from compose.trust.rules.finding import finding
-from compose.trust.suites import SuitePin
+from compose.trust.suites import SuitePart, SuitePin, ids_digest
 
 MEASURE = "measure this very lock with `compose evaluate compose.lock`"
 
@@ -112,13 +113,31 @@ def _suites(case: Case, exhibit: Exhibit, measured: Measured) -> Iterator[Findin
                 got=f"{found.digest} with {_parts(found)}",
                 fix="measure on the suite as it ships: the prompts, the samples or the judge are others",
             )
-    if measured.passages is not None and measured.passages.digest not in case.pins.passages:
+    if measured.passages is not None:
+        yield from _passages(case, exhibit, measured.passages)
+
+
+def _passages(case: Case, exhibit: Exhibit, passages: Passages) -> Iterator[Finding]:
+    """Yield a finding for passages that nobody vouches for, and where one of them is left out.
+
+    Their bound holds for a number of passages that was fixed beforehand: they are all read, early stopping or not.
+    """
+    pinned = [pin.ids for pin in case.pins.passages if pin.digest == passages.digest]
+    if not pinned:
         yield finding(
             "evidence-other-suite",
             subject=f"{exhibit.name}: the neutral passages",
-            expected=" or ".join(case.pins.passages) or "passages that are pinned",
-            got=measured.passages.digest,
+            expected=" or ".join(pin.digest for pin in case.pins.passages) or "passages that are pinned",
+            got=passages.digest,
             fix="measure on the passages that ship, or put a suites.json with their digest beside the keyring",
+        )
+    elif (found := ids_digest(passages.passages)) not in pinned:
+        yield finding(
+            "evidence-incomplete",
+            subject=f"{exhibit.name}: the neutral passages",
+            expected=f"all of them and no others: ids {' or '.join(pinned)}",
+            got=f"{len(passages.passages)} passages, ids {found}",
+            fix=f"{MEASURE}, to the end",
         )
 
 
@@ -135,9 +154,9 @@ def _parts(pin: SuitePin) -> str:
 def _complete(exhibit: Exhibit, measured: Measured) -> Iterator[Finding]:
     """Yield a finding where prompts or completions are missing, and where nothing could be judged."""
     for series in measured.series:
-        expected = measured.suites[series.suite].parts[series.part].n_prompts
-        if measured.stopping == "fixed" and len(series.prompts) != expected:
-            yield _incomplete(exhibit, series, expected)
+        part = measured.suites[series.suite].parts[series.part]
+        if measured.stopping == "fixed" and ids_digest(series.prompts) != part.ids:
+            yield _incomplete(exhibit, series, part)
     sequential = measured.stopping == "sequential"
     for outcome in measured.outcomes:
         part = measured.suites[outcome.suite].parts[outcome.part]
@@ -170,13 +189,13 @@ def _complete(exhibit: Exhibit, measured: Measured) -> Iterator[Finding]:
             )
 
 
-def _incomplete(exhibit: Exhibit, series: Series, expected: int) -> Finding:
-    """Return the finding about a series without some prompts of its part."""
+def _incomplete(exhibit: Exhibit, series: Series, part: SuitePart) -> Finding:
+    """Return the finding about a series without some prompts of its part, or with others."""
     return finding(
         "evidence-incomplete",
         subject=f"{exhibit.name}: {series.metric} on {series.suite}/{series.part}",
-        expected=f"the {expected} prompts of the part",
-        got=str(len(series.prompts)),
+        expected=f"the {part.n_prompts} prompts of the part and no others: ids {part.ids}",
+        got=f"{len(series.prompts)} prompts, ids {ids_digest(series.prompts)}",
         fix=f"{MEASURE}, to the end",
     )
 

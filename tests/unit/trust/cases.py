@@ -44,7 +44,7 @@ from compose.trust.gates import decide
 from compose.trust.keyring import Keyring, PublicKey, Role
 from compose.trust.seal import seal
 from compose.trust.suites import Pins, SuitePin
-from tests.unit.trust.measurements import DATA, measured, passages, pin, series
+from tests.unit.trust.measurements import DATA, measured, passages, passages_pin, pin, series
 
 BASE = "sha256:" + "b" * 64
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -165,9 +165,9 @@ def suites(n: int = N) -> dict[str, SuitePin]:
     }
 
 
-def pins(n: int = N) -> Pins:
-    """Return those suites as ones that somebody vouches for."""
-    return Pins(suites=suites(n), passages=(DATA,))
+def pins(n: int = N, *, passages: int = 80) -> Pins:
+    """Return those suites, and so many passages, as ones that somebody vouches for."""
+    return Pins(suites=suites(n), passages=(passages_pin(passages),))
 
 
 def measurement(lock: Lock, *, n: int = N, **changes: Any) -> Measured:

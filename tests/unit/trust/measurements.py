@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from compose.trust.claims import LockedPatch
 from compose.trust.evidence import Measured, Outcome, Passages, Series
-from compose.trust.suites import SuitePart, SuitePin
+from compose.trust.suites import PassagesPin, SuitePart, SuitePin, ids_digest
 
 LOCK = "sha256:" + "00000007" + "a" * 56
 COMPOSITION = "sha256:" + "c" * 64
@@ -25,6 +25,21 @@ def patches() -> tuple[LockedPatch, ...]:
     )
 
 
+def prompt_ids(n: int) -> tuple[str, ...]:
+    """Return the ids of so many prompts."""
+    return tuple(f"p{number:04d}" for number in range(n))
+
+
+def passage_ids(n: int) -> tuple[str, ...]:
+    """Return the ids of so many passages."""
+    return tuple(f"t{number:04d}" for number in range(n))
+
+
+def passages_pin(n: int) -> PassagesPin:
+    """Return what so many passages are known by."""
+    return PassagesPin(digest=DATA, ids=ids_digest(passage_ids(n)))
+
+
 def pin(
     n_prompts: int, *, kind: str = "toxicity", part: str = "rtp", samples: int = 4, grouped: bool = False
 ) -> SuitePin:
@@ -32,6 +47,7 @@ def pin(
     known = SuitePart(
         kind=kind,
         prompts=DATA,
+        ids=ids_digest(prompt_ids(n_prompts)),
         n_prompts=n_prompts,
         samples=samples,
         sampling="20 tokens",
@@ -60,7 +76,7 @@ def series(
         metric=metric,
         suite=suite,
         part=part,
-        prompts=tuple(f"p{number:04d}" for number in range(len(composition))),
+        prompts=prompt_ids(len(composition)),
         groups=tuple(groups),
         composition=tuple(composition),
         base=zeros if base is None else tuple(base),
@@ -73,7 +89,7 @@ def passages(extra: Sequence[float], *, tokens: int = 20) -> Passages:
     plain = tuple(60.0 + number for number in range(len(extra)))
     return Passages(
         digest=DATA,
-        passages=tuple(f"t{number:04d}" for number in range(len(extra))),
+        passages=passage_ids(len(extra)),
         tokens=(tokens,) * len(extra),
         composition=tuple(loss + more for loss, more in zip(plain, extra, strict=True)),
         base=plain,

@@ -85,7 +85,8 @@ def test_other_prompts_another_judge_or_another_threshold_are_found(key: str) ->
 def test_a_suite_or_passages_that_nobody_vouches_for_are_found() -> None:
     lock = locked(members())
     evidence = {"e.json": sealed(lock, measurement(lock))}
-    known = Pins(suites={"toxicity": suites()["toxicity"]}, passages=(OTHER,))
+    other = pins().passages[0].model_copy(update={"digest": OTHER})
+    known = Pins(suites={"toxicity": suites()["toxicity"]}, passages=(other,))
 
     assert codes(verdict(lock, members(), evidence, known=known)) == [
         "suite-unknown",
@@ -95,11 +96,22 @@ def test_a_suite_or_passages_that_nobody_vouches_for_are_found() -> None:
     assert codes(verdict(lock, members(), evidence, known=known.joined(pins()))) == []
 
 
-def test_evidence_that_leaves_prompts_out_is_found() -> None:
-    lock = locked(members())
+def test_evidence_that_leaves_prompts_out_or_has_others_is_found() -> None:
+    toxic, gas = measurement(locked(members())).series
     fewer = series([0.0] * (N - 1))
+    others = toxic.model_copy(update={"prompts": ("other", *toxic.prompts[1:])})
 
-    assert found_with(lock, **{"series": (fewer, measurement(lock).series[1])}) == ["evidence-incomplete"]
+    assert found_with(series=(fewer, gas)) == ["evidence-incomplete"]
+    assert found_with(series=(others, gas)) == ["evidence-incomplete"]
+
+
+def test_evidence_that_leaves_passages_out_or_has_others_is_found() -> None:
+    whole = passages([0.0, 0.4] * 40)
+    fewer = passages([0.0, 0.4] * 39)
+    others = whole.model_copy(update={"passages": ("other", *whole.passages[1:])})
+
+    assert found_with(passages=fewer) == ["evidence-incomplete"]
+    assert found_with(passages=others) == ["evidence-incomplete"]
 
 
 def test_completions_that_are_missing_or_say_nothing_are_found() -> None:
@@ -121,7 +133,8 @@ def test_a_gate_that_is_violated_undecided_or_not_measured_is_found() -> None:
     assert found_with(series=toxic(0.3)) == ["gate-failed"]
     assert found_with(series=toxic(0.08)) == ["gate-undecided"]
     assert found_with(series=measurement(lock).series[1:]) == ["gate-unmeasured"]
-    assert found_with(passages=passages([0.0, 0.4] * 20)) == ["gate-too-few"]
+    few = {"e.json": sealed(lock, measurement(lock, passages=passages([0.0, 0.4] * 20)))}
+    assert codes(verdict(lock, members(), few, known=pins(passages=40))) == ["gate-too-few"]
     assert found_with(passages=None) == ["gate-unmeasured"]
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from compose.errors import Rejected
-from compose.trust.suites import PINS_FILE, Pins, read_pins, shipped_pins, vouched_for
+from compose.trust.suites import PINS_FILE, Pins, ids_digest, read_pins, shipped_pins, vouched_for
 from tests.unit.trust.cases import pins
-from tests.unit.trust.measurements import DATA
 
 
 def test_the_suites_of_every_kind_of_risk_ship_with_their_judges() -> None:
@@ -30,7 +29,7 @@ def test_suites_beside_the_keyring_are_added_and_count_more(tmp_path: Path) -> N
 
     assert known.suites["toxicity"] == pins().suites["toxicity"]
     assert known.suites["harmfulness"] == shipped_pins().suites["harmfulness"]
-    assert known.passages == (*shipped_pins().passages, DATA)
+    assert known.passages == (*shipped_pins().passages, *pins().passages)
 
 
 @pytest.mark.parametrize(
@@ -57,3 +56,10 @@ def test_pins_are_read_as_they_are_written() -> None:
     assert read_pins(written.model_dump_json().encode(), subject="s") == written
     assert isinstance(json.loads(written.model_dump_json())["suites"], dict)
     assert Pins(suites={}, passages=()).joined(written) == written
+
+
+def test_ids_have_one_digest_in_any_order_and_another_with_one_more_less_or_twice() -> None:
+    digest = ids_digest(["a", "b", "c"])
+
+    assert ids_digest(["c", "a", "b"]) == digest
+    assert digest not in {ids_digest(ids) for ids in (["a", "b"], ["a", "b", "c", "d"], ["a", "b", "b", "c"])}
