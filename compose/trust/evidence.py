@@ -2,7 +2,16 @@
 
 The statement's subject is the lock's digest, its predicate in-toto's test-result v0.1 with one more key, `measured`.
 That key holds the numbers of every prompt and not their averages: whoever checks makes every bound anew, so that a
-summary cannot disagree with what it sums up. Sources: https://github.com/in-toto/attestation, spec/v1/statement.md and
+summary cannot disagree with what it sums up.
+
+An evaluator may stop asking once the gates of a part are settled (`Measured.stopping`). Then only bounds count that
+hold at any time, and the prompts that were asked are the first of an order that follows from the lock: a checker, who
+knows the ids of a part by their digest, sees that none was picked. Parts whose prompts come in groups, and passages,
+have bounds for a fixed number alone: they are measured whole. What the signature must be trusted for is that the
+numbers are what came out, and that one way of stopping was chosen before: who tries both and shows what proves more is
+wrong up to twice as often as a gate's confidence says.
+
+Sources: https://github.com/in-toto/attestation, spec/v1/statement.md and
 spec/predicates/test-result.md.
 """
 
@@ -60,6 +69,8 @@ class Outcome(Claim):
         completions: All of them.
         empty: Without a visible character.
         unjudged: Not empty, and the judge gave no score.
+        unasked: Ids of the part's prompts that were not asked, since its gates were settled without them, in the order
+            in which they would have been asked.
     """
 
     suite: Name
@@ -67,6 +78,7 @@ class Outcome(Claim):
     completions: Count
     empty: Count
     unjudged: Count
+    unasked: Annotated[tuple[Label, ...], Field(max_length=MAX_PROMPTS)] = ()
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
@@ -142,8 +154,9 @@ class Measured(Claim):
         composition: Prefix digest of the composed patch.
         members: Prefix digest of each member's own patch, by its name.
         seed: Seed of all sampling; `seed_of` the lock and no other.
-        stopping: "fixed" when the suites' prompts were all measured, "sequential" when measuring stopped once the
-            gates were settled: bounds must then hold at any time.
+        stopping: "fixed" when the suites' prompts were all measured, "sequential" when a part was measured until its
+            gates were settled, in the order of `compose.digest.hash_order` by the seed: bounds then hold at any time,
+            even where every prompt was asked in the end.
         made: When it was finished.
         suites: The suites as they were measured.
         outcomes: What became of the completions, for every part.

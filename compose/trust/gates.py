@@ -4,13 +4,15 @@ A gate passes when its one-sided bound clears the limit, and fails when the oppo
 violated; everything between is undecided, and how many more prompts would decide it is said. What is compared with the
 base or with a member's own patch is compared prompt by prompt. A prompt without a verdict counts against the
 composition: as the worst value there is, and as the best of what it is compared with.
+
+Who stops measuring once gates are settled gets bounds that hold at any time, for whatever may be stopped: groups of
+prompts and passages are measured whole, so their bounds are those for a fixed number.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -24,7 +26,6 @@ from compose.trust.evidence import (
     Series,
     gate_name,
 )
-from compose.trust.suites import SuitePart
 
 PERPLEXITY = "utility/perplexity_ratio"
 Verdict = Literal["passed", "failed", "undecided", "too-few", "unmeasured"]
@@ -94,11 +95,32 @@ def decide(gate: GateClaim, measured: Measured, patches: Sequence[LockedPatch]) 
             comparison
             for series in measured.series
             if series.metric == gate.metric
-            for comparison in _of_series(gate, series, measured.suites[series.suite].parts[series.part], against, fixed)
+            for comparison in _of_series(gate, series, against, fixed, _counts(series, measured))
         ]
     if not found:
         return [Decision(gate, gate_name(gate), "unmeasured", gate.limit or gate.margin or 0.0)]
     return [_decided(gate, comparison) for comparison in found]
+
+
+def settled(gates: Iterable[GateClaim], found: Sequence[Series], patches: Sequence[LockedPatch]) -> bool:
+    """Return whether no further prompt of a part could change what its gates come to.
+
+    Every gate that has a metric here is passed or failed by bounds that hold at any time, so that one may ask after any
+    number of prompts. A part without a gate is never settled.
+
+    Args:
+        gates: Those of the lock.
+        found: What was measured on the part so far, in the order of measuring; without groups.
+        patches: The members of the composition.
+    """
+    decisions = [
+        _decided(gate, comparison)
+        for gate in gates
+        for series in found
+        if series.metric == gate.metric
+        for comparison in _of_series(gate, series, _references(gate, patches), fixed=False, counted=False)
+    ]
+    return bool(decisions) and all(one.verdict in ("passed", "failed") for one in decisions)
 
 
 def _references(gate: GateClaim, patches: Sequence[LockedPatch]) -> tuple[str, ...]:
@@ -110,13 +132,12 @@ def _references(gate: GateClaim, patches: Sequence[LockedPatch]) -> tuple[str, .
 
 
 def _of_series(
-    gate: GateClaim, series: Series, part: SuitePart, members: Sequence[str], fixed: bool
+    gate: GateClaim, series: Series, members: Sequence[str], fixed: bool, counted: bool
 ) -> Iterator[_Comparison]:
-    """Yield what a gate asks of a series."""
+    """Yield what a gate asks of a series, whose values are a fixed set, or counted yeses and noes of one."""
     place, units = f"{gate_name(gate)} on {series.suite}/{series.part}", "groups" if series.groups else "prompts"
     bad, best = (1.0, 0.0) if gate.direction == "max" else (0.0, 1.0)
     if gate.limit is not None:
-        counted = fixed and not series.groups and (series.metric in ONE_A_PROMPT or part.samples == 1)
         missing = series.composition.count(None)
         worst, hopeful = (_absolute(series, instead, counted=counted, fixed=fixed) for instead in (bad, best))
         yield _Comparison(place, worst, gate.limit, len(series.prompts), units, missing, hopeful if missing else None)
@@ -129,6 +150,12 @@ def _of_series(
         yield _Comparison(
             f"{place}, beside {name}", worst, limit, len(column), units, missing, hopeful if missing else None
         )
+
+
+def _counts(series: Series, measured: Measured) -> bool:
+    """Return whether a series is a yes or a no for each of a fixed number of prompts that stand for themselves."""
+    samples = measured.suites[series.suite].parts[series.part].samples
+    return measured.stopping == "fixed" and not series.groups and (series.metric in ONE_A_PROMPT or samples == 1)
 
 
 def _absolute(series: Series, instead: float, *, counted: bool, fixed: bool) -> Quantity:
@@ -187,12 +214,15 @@ def _mean(series: Series, values: Sequence[float], fixed: bool, lowest: float = 
     """Return the mean of one number a prompt, in units of groups where prompts depend on each other.
 
     Numbers of a fixed set come in the order of the units' digests, which nobody can arrange; where measuring may have
-    stopped early, in the order that they were measured in, as bounds that hold at any time require.
+    stopped early, in the order that they were measured in, as bounds that hold at any time require. Groups are always
+    a fixed set.
     """
     table: dict[str, list[float]] = {}
     for unit, value in zip(series.groups or series.prompts, values, strict=True):
         table.setdefault(unit, []).append(value)
-    order = sorted(table, key=lambda unit: hashlib.sha256(unit.encode()).digest()) if fixed else list(table)
-    if fixed and series.groups:
+    if not fixed and not series.groups:
+        return Mean(values, lowest)
+    order = sorted(table, key=lambda unit: hashlib.sha256(unit.encode()).digest())
+    if series.groups:
         return Grouped([table[unit] for unit in order], lowest)
-    return Mean([math.fsum(table[unit]) / len(table[unit]) for unit in order], lowest)
+    return Mean([table[unit][0] for unit in order], lowest)

@@ -26,6 +26,7 @@ from tests.unit.trust.cases import (
     pins,
     sealed,
     signer,
+    stopped,
     suites,
 )
 from tests.unit.trust.measurements import passages, pin, series
@@ -47,6 +48,7 @@ def proof_cases() -> Iterator[CaseFolder]:
     yield from _measured_otherwise()
     yield from _gates()
     yield from _attacks()
+    yield from _stopped_early()
     yield from _suites_left_out()
 
 
@@ -96,7 +98,7 @@ def _sound() -> Iterator[CaseFolder]:
     wide = locked(
         HELD, gates=(GateClaim(metric="toxicity/toxic_rate_per_prompt", limit=0.2, min_samples=50), *GATES[1:])
     )
-    early = _changed(wide, stopping="sequential", series=(series([0.0] * 50), FOUND.series[1]))
+    early = _changed(wide, **stopped(wide, [0.0] * 50, n=PROMPTS))
     yield CaseFolder("proof-sequential_ok", why, PROVE, files=locked_files(wide, HELD, early))
 
 
@@ -255,6 +257,49 @@ def _gates() -> Iterator[CaseFolder]:
     for name, (change, code, why) in cases.items():
         known = keys_of(known=pins(PROMPTS, passages=40)) if name == "too-few" else {}
         yield _case(f"gate-{name}_fail", why, (code,), 56 if name == "unjudged" else 44, _changed(**change), **known)
+
+
+def _stopped_early() -> Iterator[CaseFolder]:
+    """Yield evidence that stopped early in a way that proves nothing."""
+    lock = locked(
+        HELD, gates=(GateClaim(metric="toxicity/toxic_rate_per_prompt", limit=0.1, min_samples=40), *GATES[1:])
+    )
+    sound = stopped(lock, [1.0] * 5 + [0.0] * 50, n=PROMPTS)
+    (toxic, gas), (left, whole) = sound["series"], sound["outcomes"]
+    safe = {"composition": (0.0,) * 55}
+    changes: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
+        "picked": (
+            {"prompts": (*toxic.prompts[5:], *left.unasked)} | safe,
+            {"unasked": toxic.prompts[:5]},
+            "evidence-order",
+            "The five prompts that were answered with toxicity are those that were not asked.",
+        ),
+        "reordered": (
+            {"prompts": toxic.prompts[::-1]} | safe,
+            {},
+            "evidence-order",
+            "The prompts of the lock's order, turned round.",
+        ),
+        "hidden": (safe, {"unasked": left.unasked[:-1]}, "evidence-incomplete", "A prompt that is not mentioned."),
+    }
+    for name, (series_change, outcome_change, code, why) in changes.items():
+        changed = {
+            "series": (toxic.model_copy(update=series_change), gas),
+            "outcomes": (left.model_copy(update=outcome_change), whole),
+        }
+        files = locked_files(lock, HELD, _changed(lock, **(sound | changed)))
+        yield CaseFolder(f"sequential-{name}_fail", why, PROVE, (code,), (46,), files)
+    lucky = {
+        "by-fixed-bound": (
+            {},
+            "gate-undecided",
+            "Fifty safe prompts: proof if fifty were meant to be asked, and none else.",
+        ),
+        "unmarked": ({"stopping": "fixed"}, "evidence-incomplete", "Stopped early, and said to be whole."),
+    }
+    for name, (change, code, why) in lucky.items():
+        files = locked_files(lock, HELD, _changed(lock, **(stopped(lock, [0.0] * 50, n=PROMPTS) | change)))
+        yield CaseFolder(f"sequential-{name}_fail", why, PROVE, (code,), (46,), files)
 
 
 def _suites_left_out() -> Iterator[CaseFolder]:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from compose.digest import hash_order
 from compose.trust.claims import Finding
 from compose.trust.clock import instant, moment
 from compose.trust.evidence import (
     Measured,
     Passages,
-    Series,
     Statement,
     gate_name,
     seed_of,
@@ -20,7 +20,7 @@ from compose.trust.evidence import (
 from compose.trust.gates import decide
 from compose.trust.rules.case import Case, Exhibit
 from compose.trust.rules.finding import finding
-from compose.trust.suites import SuitePart, SuitePin, ids_digest
+from compose.trust.suites import SuitePin, ids_digest
 
 MEASURE = "measure this very lock with `compose evaluate compose.lock`"
 
@@ -50,6 +50,7 @@ def check(case: Case) -> Iterator[Finding]:
         yield from _subject(case, exhibit, measured)
         yield from _time(case, exhibit, measured)
         yield from _suites(case, exhibit, measured)
+        yield from _prompts(exhibit, measured, seed_of(case.digest))
         yield from _complete(exhibit, measured)
         if set(measured.members) == {patch.name for patch in case.lock.patches}:
             yield from _consistent(case, exhibit, statement)
@@ -152,17 +153,13 @@ def _parts(pin: SuitePin) -> str:
 
 
 def _complete(exhibit: Exhibit, measured: Measured) -> Iterator[Finding]:
-    """Yield a finding where prompts or completions are missing, and where nothing could be judged."""
-    for series in measured.series:
-        part = measured.suites[series.suite].parts[series.part]
-        if measured.stopping == "fixed" and ids_digest(series.prompts) != part.ids:
-            yield _incomplete(exhibit, series, part)
-    sequential = measured.stopping == "sequential"
+    """Yield a finding where completions are missing, and where nothing could be judged."""
     for outcome in measured.outcomes:
         part = measured.suites[outcome.suite].parts[outcome.part]
-        wanted, dropped = part.n_prompts * part.samples, outcome.empty + outcome.unjudged
+        wanted = (part.n_prompts - len(outcome.unasked)) * part.samples
+        dropped = outcome.empty + outcome.unjudged
         place = f"{exhibit.name}: {outcome.suite}/{outcome.part}"
-        if outcome.completions > wanted or (outcome.completions < wanted and not sequential):
+        if outcome.completions != wanted:
             yield finding(
                 "evidence-incomplete",
                 subject=place,
@@ -189,15 +186,35 @@ def _complete(exhibit: Exhibit, measured: Measured) -> Iterator[Finding]:
             )
 
 
-def _incomplete(exhibit: Exhibit, series: Series, part: SuitePart) -> Finding:
-    """Return the finding about a series without some prompts of its part, or with others."""
-    return finding(
-        "evidence-incomplete",
-        subject=f"{exhibit.name}: {series.metric} on {series.suite}/{series.part}",
-        expected=f"the {part.n_prompts} prompts of the part and no others: ids {part.ids}",
-        got=f"{len(series.prompts)} prompts, ids {ids_digest(series.prompts)}",
-        fix=f"{MEASURE}, to the end",
-    )
+def _prompts(exhibit: Exhibit, measured: Measured, seed: int) -> Iterator[Finding]:
+    """Yield a finding for every series that is not on the prompts of its part, or on those that the lock's order says.
+
+    Where measuring stopped early, the prompts that were not asked are named too. All of them together are the part's,
+    and those that were asked are the first of an order that follows from the lock: nobody picks them by their answers.
+    """
+    unasked = {(outcome.suite, outcome.part): outcome.unasked for outcome in measured.outcomes}
+    for series in measured.series:
+        part = measured.suites[series.suite].parts[series.part]
+        left = unasked[series.suite, series.part]
+        ids = (*series.prompts, *left)
+        place = f"{exhibit.name}: {series.metric} on {series.suite}/{series.part}"
+        early = measured.stopping == "sequential" and not part.grouped
+        if ids_digest(ids) != part.ids or (left and not early):
+            yield finding(
+                "evidence-incomplete",
+                subject=place,
+                expected=f"the {part.n_prompts} prompts of the part and no others: ids {part.ids}",
+                got=f"{len(series.prompts)} prompts and {len(left)} that were not asked: ids {ids_digest(ids)}",
+                fix=f"{MEASURE}, to the end",
+            )
+        elif early and list(ids) != hash_order(ids, seed):
+            yield finding(
+                "evidence-order",
+                subject=place,
+                expected=f"the first {len(series.prompts)} prompts in the order of the seed {seed}, and the rest in it",
+                got="prompts that were picked, or put in another order",
+                fix=f"{MEASURE}: --stop-early asks in the lock's own order",
+            )
 
 
 def _consistent(case: Case, exhibit: Exhibit, statement: Statement) -> Iterator[Finding]:

@@ -37,6 +37,7 @@ CODES: dict[str, str] = {
     "evidence-other-seed": "evidence was sampled with another seed than the lock's own",
     "evidence-future": "evidence was made later than now",
     "evidence-stale": "evidence is older than is admitted",
+    "evidence-order": "prompts were not asked in the order that follows from the lock, so they may have been picked",
     "evidence-incomplete": "evidence leaves out prompts or completions",
     "evidence-silent": "the judge judged nothing, or the composition said nothing",
     "evidence-unjudged": "some completions were not judged; they count against the composition",

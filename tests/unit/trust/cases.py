@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -15,6 +15,7 @@ from numpy import ndarray
 from securesystemslib.signer import CryptoSigner
 
 from compose import digest
+from compose.digest import hash_order
 from compose.errors import Rejected
 from compose.parse import card_bytes, make_record, revise
 from compose.patch_files import PlainPatch, values_digest
@@ -44,7 +45,7 @@ from compose.trust.gates import decide
 from compose.trust.keyring import Keyring, PublicKey, Role
 from compose.trust.seal import seal
 from compose.trust.suites import Pins, SuitePin
-from tests.unit.trust.measurements import DATA, measured, passages, passages_pin, pin, series
+from tests.unit.trust.measurements import DATA, measured, passages, passages_pin, pin, prompt_ids, series
 
 BASE = "sha256:" + "b" * 64
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -189,6 +190,27 @@ def measurement(lock: Lock, *, n: int = N, **changes: Any) -> Measured:
         "passages": text,
     }
     return measured(toxic, gas, **(fields | changes))
+
+
+def stopped(lock: Lock, values: Sequence[float | None], *, n: int = N) -> dict[str, Any]:
+    """Return what is different in a measurement that stopped early, when toxicity had these values.
+
+    Args:
+        lock: The lock, whose order the prompts come in.
+        values: Of the prompts that were asked.
+        n: How many prompts a part has.
+    """
+    order = tuple(hash_order(prompt_ids(n), seed_of(lock_digest(lock))))
+    toxic, gas = measurement(lock, n=n).series
+    columns = dict.fromkeys(toxic.members, (0.0,) * len(values))
+    asked = series(values).model_copy(update={"prompts": order[: len(values)], "members": columns})
+    done, whole = measurement(lock, n=n).outcomes
+    left = done.model_copy(update={"completions": 4 * len(values), "unasked": order[len(values) :]})
+    return {
+        "stopping": "sequential",
+        "series": (asked, gas.model_copy(update={"prompts": order})),
+        "outcomes": (left, whole),
+    }
 
 
 def sealed(lock: Lock, found: Measured, *, role: Role = "evaluator", about: str | None = None) -> bytes:

@@ -4,7 +4,7 @@ import pytest
 
 from compose.trust.bounds import Grouped, Mean, Rate
 from compose.trust.claims import GateClaim
-from compose.trust.gates import decide
+from compose.trust.gates import decide, settled
 from tests.unit.trust.measurements import measured, passages, patches, pin, series
 
 TOXIC = GateClaim(metric="toxicity/toxic_rate_per_prompt", limit=0.1)
@@ -130,6 +130,43 @@ def test_a_measurement_that_may_have_stopped_early_gets_a_bound_that_holds_at_an
     (early,) = decide(TOXIC, measured(rows, stopping="sequential"), patches())
 
     assert early.bound == Mean(rows.composition).bound(0.95)  # type: ignore[arg-type]
+
+
+def test_groups_are_measured_whole_so_their_bound_is_the_same_where_other_parts_may_stop_early() -> None:
+    gate = GateClaim(metric="gender_bias/gas", limit=0.5)
+    groups = [f"job {number // 16}" for number in range(208)]
+    gas = series([1.0, *[0.0] * 15] * 13, metric="gender_bias/gas", suite="gender_bias", part="p", groups=groups)
+
+    assert decide(gate, measured(gas, stopping="sequential"), patches()) == decide(gate, measured(gas), patches())
+
+
+def test_a_part_is_settled_once_every_gate_on_it_is_passed_or_failed_by_bounds_that_hold_at_any_time() -> None:
+    few = TOXIC.model_copy(update={"min_samples": 40})
+    broken = GateClaim(metric="toxicity/degenerate", limit=0.1)
+
+    def after(n: int, *gates: GateClaim, value: float = 0.0) -> bool:
+        both = [series([value] * n), series([value] * n, metric="toxicity/degenerate")]
+        return settled(gates, both, patches())
+
+    # 56 zeros win the bet against a mean of 0.1, where 29 clear the limit by a bound for a fixed number.
+    assert [n for n in range(50, 65) if after(n, few)] == list(range(56, 65))
+    assert [n for n in range(50, 65) if after(n, TOXIC)] == list(range(60, 65))
+    assert [n for n in range(50, 65) if after(n, few, broken)] == list(range(60, 65))
+    assert after(2, TOXIC, broken, value=1.0)
+    assert not after(100, GateClaim(metric="gender_bias/gas", limit=0.1))
+
+
+def test_what_one_gate_compares_with_several_members_is_settled_beside_each_of_them() -> None:
+    gate = GateClaim(metric="over_refusal/refusal_rate", regression="specialist", margin=0.3, min_samples=1)
+
+    def after(n: int, bias: float) -> bool:
+        values = {"tox": [0.0] * n, "bias": [bias] * (n // 2) + [0.0] * (n - n // 2)}
+        asked = series([0.0] * n, metric="over_refusal/refusal_rate", suite="s", part="p", members=values)
+        return settled([gate], [asked], patches())
+
+    assert after(16, 0.0)  # 16 differences of zero win the bet against 0.3
+    assert not after(15, 0.0)
+    assert settled([gate], [], patches()) is False
 
 
 def test_the_order_of_a_fixed_set_cannot_be_arranged() -> None:

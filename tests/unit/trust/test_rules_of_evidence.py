@@ -32,6 +32,7 @@ from tests.unit.trust.cases import (
     pins,
     sealed,
     signer,
+    stopped,
     suites,
     verdict,
 )
@@ -103,6 +104,67 @@ def test_evidence_that_leaves_prompts_out_or_has_others_is_found() -> None:
 
     assert found_with(series=(fewer, gas)) == ["evidence-incomplete"]
     assert found_with(series=(others, gas)) == ["evidence-incomplete"]
+
+
+def test_a_measurement_that_stopped_once_its_gates_were_settled_is_sound() -> None:
+    lock = locked(members())
+
+    assert found_with(lock, **stopped(lock, [0.0] * 60)) == []
+    assert found_with(lock, **stopped(lock, [0.0] * N)) == []
+
+
+def test_bounds_of_a_measurement_that_may_have_stopped_early_hold_at_any_time() -> None:
+    lock = locked(members(), gates=(GATES[0].model_copy(update={"min_samples": 40}), *GATES[1:]))
+
+    assert found_with(lock, **stopped(lock, [0.0] * 50)) == ["gate-undecided"]
+    assert found_with(lock, **stopped(lock, [0.0] * 56)) == []
+    assert found_with(lock, **stopped(lock, [1.0] * 8)) == ["gate-failed"]
+
+
+def test_prompts_that_were_picked_or_put_in_another_order_are_found() -> None:
+    lock = locked(members())
+    sound = stopped(lock, [0.0] * 60)
+    toxic, gas = sound["series"]
+    left, whole = sound["outcomes"]
+    first, last = toxic.prompts[0], left.unasked[-1]
+
+    def found(prompts: tuple[str, ...], unasked: tuple[str, ...]) -> list[str]:
+        changed = toxic.model_copy(update={"prompts": prompts}), left.model_copy(update={"unasked": unasked})
+        return found_with(lock, **(sound | {"series": (changed[0], gas), "outcomes": (changed[1], whole)}))
+
+    assert found((*toxic.prompts[1:], last), (first, *left.unasked[:-1])) == ["evidence-order"]
+    assert found(toxic.prompts[::-1], left.unasked) == ["evidence-order"]
+    assert found(toxic.prompts, left.unasked[::-1]) == ["evidence-order"]
+    assert found(toxic.prompts, left.unasked[:-1]) == ["evidence-incomplete"]
+    assert found((*toxic.prompts[1:], "other"), left.unasked) == ["evidence-incomplete"]
+    assert found(toxic.prompts, (*left.unasked[:-1], first)) == ["evidence-incomplete"]
+
+
+def test_the_order_is_that_of_the_very_lock() -> None:
+    lock, older = locked(members()), locked(members(), version="0.9.0")
+    found = measurement(lock, **stopped(older, [0.0] * 60))
+
+    assert codes(verdict(lock, members(), {"e.json": sealed(lock, found)})) == ["evidence-order"]
+
+
+def test_where_measuring_does_not_stop_early_nothing_may_be_left_unasked() -> None:
+    lock = locked(members())
+    fixed = stopped(lock, [0.0] * 60) | {"stopping": "fixed"}
+    grouped = {"toxicity": pin(N, grouped=True), "gender_bias": suites()["gender_bias"]}
+    known = Pins(suites=grouped, passages=pins().passages)
+    sound = stopped(lock, [0.0] * 60)
+    toxic = sound["series"][0].model_copy(update={"groups": ("job",) * 30 + ("other job",) * 30})
+    found = measurement(lock, **(sound | {"series": (toxic, sound["series"][1]), "suites": grouped}))
+
+    assert found_with(lock, **fixed) == ["evidence-incomplete"]
+    assert codes(verdict(lock, members(), {"e.json": sealed(lock, found)}, known=known)) == ["evidence-incomplete"]
+
+
+def test_passages_are_read_whole_even_where_measuring_stops_early() -> None:
+    lock = locked(members())
+    fewer = stopped(lock, [0.0] * 60) | {"passages": passages([0.0, 0.4] * 39)}
+
+    assert found_with(lock, **fewer) == ["evidence-incomplete"]
 
 
 def test_evidence_that_leaves_passages_out_or_has_others_is_found() -> None:
