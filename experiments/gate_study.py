@@ -34,7 +34,8 @@ from compose.evaluate.suites import Suite, SuiteSpec, load_suite
 from compose.laboratory import provenance
 from compose.laboratory.leakage import trained_prompts
 from compose.laboratory.measuring import Yardstick, measured
-from compose.laboratory.proving import BASE, COMPOSITION, MEMBER, outcome_of, pin_of, series_of
+from compose.laboratory.proving import pin_of
+from compose.laboratory.series import BASE, COMPOSITION, MEMBER, Asked, completions_of, outcome_of, series_of
 from compose.parse import revise
 from compose.patch_files import PlainPatch, values_digest
 from compose.progress import bar
@@ -304,10 +305,11 @@ class Bench:
             risk = self.parts[part][half]
             own = {f"{MEMBER}{m.patch.card.name}": m.patch for m in one.members if m.risk == part}
             found = self.found(part, half, {BASE: None, COMPOSITION: one.patch, **own})
-            for row in series_of(SUITE, risk, found):
+            asked = Asked(SUITE, risk, completions_of(risk, found))
+            for row in series_of(asked):
                 unasked = {m.patch.card.name: (None,) * len(row.prompts) for m in one.members if m.risk != part}
                 series.append(Series(**{**dict(row), "members": {**row.members, **unasked}}))
-            outcomes.append(outcome_of(SUITE, risk, found[COMPOSITION]))
+            outcomes.append(outcome_of(asked))
         pin = self.pins[half]
         return Measured(
             base=self.base.fingerprint,

@@ -25,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that `evaluate` has for a lock."""
     lock = parser.add_argument_group("of a lock")
     lock.add_argument("--key", metavar="NAME", help="evaluator's key that seals the evidence")
+    lock.add_argument(
+        "--stop-early",
+        action="store_true",
+        help="ask a part of a suite until its gates are settled: fewer prompts, by wider bounds that hold at any time",
+    )
     add_keys(parser)
     lock.add_argument("--store", type=Path, default=Path("store"), metavar="DIR", help="the store (default: store)")
     lock.add_argument(
@@ -78,6 +83,8 @@ def run(path: Path, arguments: argparse.Namespace) -> int:
     statement = statement_of(lock_digest(lock), f"{lock.name} {lock.version}", passed, measured)
     durable.write_bytes(arguments.out, seal(statement_bytes(statement), PAYLOAD_TYPE, signer))
     print(printable(table([one for found in decisions.values() for one in found])))
+    if arguments.stop_early:
+        print(f"\n{printable(saved(measured))}")
     print(f"\nevidence: {arguments.out}\ncompose check {path} --evidence {arguments.out} decides")
     return 0 if all(passed.values()) else 1
 
@@ -122,6 +129,21 @@ def table(decisions: Sequence[Decision]) -> str:
     return aligned(rows)
 
 
+def saved(measured: Measured) -> str:
+    """Return how many prompts of each part were asked, a line each, and how many were not since its gates were settled.
+
+    Args:
+        measured: What was measured until the gates were settled.
+    """
+    rows = [("part", "asked", "saved", "")]
+    for one in measured.outcomes:
+        part = measured.suites[one.suite].parts[one.part]
+        note = "in groups, asked whole" if part.grouped else "" if one.unasked else "asked to the end"
+        left = len(one.unasked)
+        rows.append((f"{one.suite}/{one.part}", str(part.n_prompts - left), str(left), note))
+    return aligned(rows)
+
+
 def _measured(case: Case, arguments: argparse.Namespace, now: datetime) -> Measured:
     """Return the measurement of a composition that has passed the static rules."""
     from compose import settings
@@ -156,4 +178,5 @@ def _measured(case: Case, arguments: argparse.Namespace, now: datetime) -> Measu
         load_utility(UtilitySpec()) if wants_utility(case.lock) else None,
         arguments.runs / "measurements",
         now=now,
+        stop_early=arguments.stop_early,
     )

@@ -11,8 +11,7 @@ have bounds for a fixed number alone: they are measured whole. What the signatur
 numbers are what came out, and that one way of stopping was chosen before: who tries both and shows what proves more is
 wrong up to twice as often as a gate's confidence says.
 
-Sources: https://github.com/in-toto/attestation, spec/v1/statement.md and
-spec/predicates/test-result.md.
+Sources: https://github.com/in-toto/attestation, spec/v1/statement.md and spec/predicates/test-result.md.
 """
 
 from __future__ import annotations

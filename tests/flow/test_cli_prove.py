@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -11,16 +12,19 @@ from pathlib import Path
 import pytest
 
 import compose
+from compose import settings
 from compose.artifact import Patch, load, save
 from compose.base import Base
 from compose.cli import main
 from compose.errors import Rejected
 from compose.parse import revise
 from compose.trust.applying import on_base, verify
-from compose.trust.evidence import seed_of
+from compose.trust.claims import lock_digest
+from compose.trust.evidence import PAYLOAD_TYPE, Measured, Statement, read_statement, seed_of
+from compose.trust.keyring import read_keyring
 from compose.trust.keys import new_key, revoke_key
 from compose.trust.lockfile import read_lock_file
-from compose.trust.seal import MAX_SEALED_BYTES
+from compose.trust.seal import MAX_SEALED_BYTES, open_seal
 from compose.trust.store import Store
 
 PatchFolder = Callable[..., Path]
@@ -125,19 +129,23 @@ def test_what_is_proven_is_released_and_applied(desk: Path, tiny: Base, capsys: 
     assert PROMPTS[0] not in said.out
 
 
-def test_evidence_has_every_prompt_with_the_locks_own_seed(desk: Path) -> None:
-    from compose.trust.claims import lock_digest
-    from compose.trust.evidence import PAYLOAD_TYPE, read_statement
-    from compose.trust.keyring import read_keyring
-    from compose.trust.seal import open_seal
-
-    assert evaluate("--out", "proof.json") == 0
-    data = Path("proof.json").read_bytes()
+def sealed_statement(path: Path) -> Statement:
+    """Return what the evaluator signed."""
+    data = path.read_bytes()
     opened = open_seal(data, read_keyring(Path("keys")), "evaluator", datetime.now(UTC), payload_type=PAYLOAD_TYPE)
-    statement = read_statement(opened.payload, subject="proof.json")
-    found, lock = statement.predicate.measured, read_lock_file(Path("compose.lock"))
+    return read_statement(opened.payload, subject=path.name)
 
-    assert len(data) < MAX_SEALED_BYTES
+
+def measured(path: Path) -> Measured:
+    return sealed_statement(path).predicate.measured
+
+
+def test_evidence_has_every_prompt_with_the_locks_own_seed(desk: Path) -> None:
+    assert evaluate("--out", "proof.json") == 0
+    statement, lock = sealed_statement(Path("proof.json")), read_lock_file(Path("compose.lock"))
+    found = statement.predicate.measured
+
+    assert Path("proof.json").stat().st_size < MAX_SEALED_BYTES
     assert statement.lock == lock_digest(lock)
     assert found.seed == seed_of(lock_digest(lock))
     assert found.members == {patch.name: patch.digest for patch in lock.patches}
@@ -145,6 +153,48 @@ def test_evidence_has_every_prompt_with_the_locks_own_seed(desk: Path) -> None:
     assert (len(gas.prompts), len(set(gas.groups))) == (208, 13)
     assert found.outcomes[0].completions == 416
     assert found.passages is None
+
+
+def test_a_part_is_asked_no_further_than_settles_its_gates_and_the_check_agrees(
+    desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = functools.partial(settings.suite, overrides=("risks.professions.by_group=false",))
+    monkeypatch.setattr(settings, "suite", lambda name, _: alone(name))  # a part whose prompts stand for themselves
+    assert main(["evaluate", "--pin", "gender_bias"]) == 0
+    Path("keys/suites.json").write_text(capsys.readouterr().out)
+
+    assert evaluate("--stop-early") == 0
+    told = capsys.readouterr().out
+    assert main(["check", "compose.lock", "--evidence", "evidence.json", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["decision"] == "allow"
+    found = measured(Path("evidence.json"))
+    (outcome,) = found.outcomes
+    asked = 208 - len(outcome.unasked)
+    assert (found.stopping, outcome.completions) == ("sequential", 2 * asked)
+    assert 60 <= asked < 208
+    assert {len(one.prompts) for one in found.series} == {asked}
+    assert [line.split() for line in told.splitlines() if line.startswith("gender_bias/professions")] == [
+        ["gender_bias/professions", str(asked), str(208 - asked)]
+    ]
+
+    assert evaluate("--stop-early", "--out", "again.json") == 0
+    again = measured(Path("again.json"))
+    assert (again.series, again.outcomes) == (found.series, found.outcomes)
+
+
+def test_prompts_in_groups_are_asked_whole_though_one_may_stop_early(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate() == 0
+    whole = measured(Path("evidence.json"))
+    capsys.readouterr()
+
+    assert evaluate("--stop-early") == 0
+
+    assert "208    0      in groups, asked whole" in capsys.readouterr().out
+    found = measured(Path("evidence.json"))
+    assert (found.series, found.stopping, whole.stopping) == (whole.series, "sequential", "fixed")
+    assert main(["check", "compose.lock", "--evidence", "evidence.json"]) == 0
 
 
 def test_a_gate_that_is_not_proven_ends_with_1_and_nothing_is_released(
