@@ -6,7 +6,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -19,13 +19,19 @@ Turn = Callable[[], list[float]]
 
 def interleave(turns: Mapping[str, Turn], rounds: int, label: str) -> dict[str, list[list[float]]]:
     """Return, for every variant, the seconds of each of its turns, taken A B A B."""
-    samples: dict[str, list[list[float]]] = {name: [] for name in turns}
+    found = list(each_round(turns, rounds, label))
+    return {name: [one[name] for one in found] for name in turns}
+
+
+def each_round(turns: Mapping[str, Turn], rounds: int, label: str) -> Iterator[dict[str, list[float]]]:
+    """Yield the seconds of every variant's turn, round by round, with progress."""
     with bar(rounds * len(turns), label, unit="turn") as progress:
         for _ in range(rounds):
+            one = {}
             for name, turn in turns.items():
-                samples[name].append(turn())
+                one[name] = turn()
                 progress.update(1)
-    return samples
+            yield one
 
 
 def median(rounds: list[list[float]]) -> float:
