@@ -26,13 +26,10 @@ from typing import Any
 from peft import LoraConfig, TaskType, get_peft_model
 from pydantic import TypeAdapter
 
-from compose import artifact, durable
-from compose.artifact import new_patch
+from compose import durable
 from compose.base import Base, load_base
 from compose.engine import Sampling
 from compose.errors import Rejected, exit_status
-from compose.laboratory.realise import base_reference
-from compose.records import CardDraft
 from compose.training.lora import LoraSettings, train_lora
 from compose.training.pairs import Pair
 from compose.training.settings import TrainSettings
@@ -41,7 +38,7 @@ from compose.validated import validated
 from experiments.bench.__main__ import about, quiet
 from experiments.bench.clock import Turn, each_round, median, now, ratio, repeated
 from experiments.bench.inference import generation_turn, stock_call
-from experiments.bench.inputs import random_pairs, random_prefix
+from experiments.bench.inputs import random_pairs, random_prefix, saved_patch
 from experiments.bench.settings import BenchSettings
 
 RANKS = (1, 16)
@@ -193,10 +190,8 @@ def _train(
         return lora.facts.parameters, lora.facts.artifact_bytes
     start = random_prefix(base, settings.tokens[0], settings.seed)
     prefix = train_stage(base, start, pairs, how, seed=settings.seed, folder=out / "stage", on_step=on_step).prefix
-    card = CardDraft(name="cost", risks=(), base=base_reference(base), strategy="specialist")
-    artifact.save(new_patch(prefix, card), out / "patch")
-    shipped = sum(path.stat().st_size for path in (out / "patch").iterdir())
-    return prefix.numel(), shipped
+    files = saved_patch(base, prefix, out / "patch").iterdir()
+    return prefix.numel(), sum(path.stat().st_size for path in files)
 
 
 def _pairs(base: Base, settings: BenchSettings, count: int) -> list[Pair]:

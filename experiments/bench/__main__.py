@@ -2,6 +2,7 @@
 
     python -m experiments.bench                                  # SmolLM2, on whatever this machine has
     python -m experiments.bench parts=[dpo] tokens=[50] rounds=5
+    python -m experiments.bench parts=[evaluate] tokens=[50] memory=false suite=[xstest]   # a whole evaluation
     python -m experiments.bench model=llama2_7b_shape parts=[dpo,sft,generate,run] tokens=[50] out=bench.json
 
 Nothing else may run meanwhile: on two cores, the threads of two jobs make each other ten times slower.

@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from compose.base import Base, load_base
-from experiments.bench import inference, training
+from experiments.bench import evaluation, inference, training
 from experiments.bench.clock import Turn, interleave, median, ratio, reset_peak, resident_bytes
 from experiments.bench.settings import BenchSettings
 
@@ -56,15 +56,18 @@ PARTS: dict[str, Part] = {
         _run,
         "run",
     ),
+    "evaluate": Part(evaluation.EVALUATE_VARIANTS, evaluation.evaluation_turn, "evaluation"),
 }
 """Every part by the name that the settings use."""
+ONCE = ("run", "evaluate")
+"""Parts whose turns take minutes: each variant has one."""
 
 
 def measure(base: Base, settings: BenchSettings, name: str, tokens: int) -> list[dict[str, Any]]:
     """Return one record a variant of a part: its seconds, its ratio to the first variant, its memory."""
     part = PARTS[name]
     turns = {variant: part.turn(base, settings, variant, tokens) for variant in part.variants}
-    rounds = 1 if name == "run" else settings.rounds
+    rounds = 1 if name in ONCE else settings.rounds
     samples = interleave(turns, rounds, f"{name}, prefix {tokens}")
     records = []
     for variant in part.variants:

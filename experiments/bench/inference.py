@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from peft import PromptTuningConfig, TaskType, get_peft_model
+from torch import Tensor
 
 from compose.base import Base
 from compose.engine import Row, Sampling, generate, prefix_cache
@@ -31,7 +33,9 @@ def generation_turn(base: Base, settings: BenchSettings, variant: str, tokens: i
         "patched, ours": lambda: _ours(base, settings, tokens),
         "base, ours": lambda: _ours(base, settings, 0),
         "base, transformers": lambda: stock_call(base, settings, base.model),
-        "patched, PEFT": lambda: stock_call(base, settings, _peft(base, settings, tokens)),
+        "patched, PEFT": lambda: stock_call(
+            base, settings, behind_peft(base, random_prefix(base, tokens, settings.seed))
+        ),
         "prefix cache alone": lambda: _cache_alone(base, settings, tokens),
     }
     return repeated(makers[variant](), settings.steps, base.model.device)
@@ -87,12 +91,12 @@ def stock_call(base: Base, settings: BenchSettings, model: Any) -> Callable[[], 
     return run
 
 
-def _peft(base: Base, settings: BenchSettings, tokens: int) -> Any:
-    """Return the base behind the same prefix in PEFT's own model."""
-    model = get_peft_model(base.model, PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=tokens))
-    weight = model.prompt_encoder["default"].embedding.weight
+def behind_peft(base: Base, prefix: Float[Tensor, "tokens dim"]) -> Any:
+    """Return the base behind a prefix in PEFT's own model."""
+    config = PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=len(prefix))
+    model = get_peft_model(base.model, config)
     with torch.no_grad():
-        weight.copy_(random_prefix(base, tokens, settings.seed))
+        model.prompt_encoder["default"].embedding.weight.copy_(prefix)
     return model.eval()
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from compose import artifact
+from compose.artifact import new_patch
 from compose.base import Base
+from compose.laboratory.realise import base_reference
+from compose.records import CardDraft
 from experiments.bench.settings import BenchSettings
 
 
@@ -40,6 +45,12 @@ def random_prefix(base: Base, tokens: int, seed: int) -> Float[Tensor, "tokens d
     rows = torch.tensor(_tokens(base, (1, tokens), seed)[0], device=embedding.device)
     prefix: Tensor = embedding[rows].to("cpu", torch.float32)
     return prefix
+
+
+def saved_patch(base: Base, prefix: Float[Tensor, "tokens dim"], folder: Path) -> Path:
+    """Return the folder of a prefix as it is shipped; it must not exist."""
+    card = CardDraft(name="bench", risks=(), base=base_reference(base), strategy="specialist")
+    return artifact.save(new_patch(prefix, card), folder)
 
 
 def _tokens(base: Base, shape: tuple[int, int], seed: int) -> list[list[int]]:

@@ -14,7 +14,7 @@ from compose.records import SETTINGS
 from compose.validated import validated
 
 Positive = Annotated[int, Field(gt=0)]
-Part = Literal["dpo", "sft", "generate", "compositions", "run"]
+Part = Literal["dpo", "sft", "generate", "compositions", "run", "evaluate"]
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -24,7 +24,8 @@ class BenchSettings:
     Attributes:
         model: Name of a file in conf/model/.
         device: `cpu`, `cuda` or `cuda:<n>`; None takes the GPU when there is one.
-        parts: What is measured. `run` trains over `pairs` pairs once, and is meant for a GPU.
+        parts: What is measured. `run` trains over `pairs` pairs once, and is meant for a GPU. `evaluate` is a whole
+            evaluation of a patch on `suite`, once too: minutes on a CPU, so leave `memory` off.
         tokens: Prefix lengths.
         rounds: How often every variant gets its turn, A B A B: a machine that slows down slows both.
         steps: Timed training steps, or calls, in one turn; one more warms up and is not counted.
@@ -33,6 +34,7 @@ class BenchSettings:
         completion: Tokens in a completion.
         new_tokens: Tokens that are generated, for every row.
         compositions: How many prefixes the evaluation together compares.
+        suite: A file of conf/suite/, and overrides of it, for part `evaluate`.
         pairs: Preference pairs of part `run`; 1,079 is the training set of arXiv 2511.08484.
         memory: Whether each variant runs once more in a process of its own, to read its peak memory.
         seed: Seed of the random tokens and prefixes.
@@ -50,6 +52,7 @@ class BenchSettings:
     completion: Positive = 20
     new_tokens: Positive = 40
     compositions: Positive = 10
+    suite: Annotated[tuple[str, ...], Field(min_length=1)] = ("gender_bias",)
     pairs: Positive = 1079
     memory: bool = True
     seed: int = 0

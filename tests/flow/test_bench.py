@@ -45,6 +45,7 @@ def test_every_variant_of_every_part_is_measured(tmp_path: Path) -> None:
         "new_tokens=3",
         "completion=4",
         "compositions=3",
+        "suite=[gender_bias,risks.professions.n_train=20,risks.professions.n_test=4]",
     ]
     parts = f"parts=[{','.join(PARTS)}]"
 
