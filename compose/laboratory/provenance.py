@@ -39,8 +39,9 @@ def commit() -> tuple[str, bool]:
     if not (checkout / ".git").exists():
         return "unknown", False
     found = _git(checkout, "rev-parse", "HEAD")
-    # What is in no commit yet but would be run counts; a notebook beside it does not.
-    changes = _git(checkout, "status", "--porcelain", "--", "compose", "conf", "experiments")
+    # What is in no commit yet but would be run counts; a notebook beside it does not, nor do results being written.
+    code = ("compose", "conf", "experiments", ":(exclude)experiments/results")
+    changes = _git(checkout, "status", "--porcelain", "--", *code)
     return found or "unknown", bool(changes)
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from compose.laboratory import provenance
@@ -23,6 +24,21 @@ def test_a_run_is_complete_once_it_is_marked(tmp_path: Path) -> None:
     assert not folders.is_complete()
     folders.mark_complete()
     assert folders.is_complete()
+
+
+def test_new_code_is_a_change_and_new_results_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("compose/__init__.py", "experiments/results/old.json"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    about = ("-c", "user.name=a", "-c", "user.email=a@b.example")
+    for words in (("init", "-q"), ("add", "."), (*about, "commit", "-qm", "all")):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    monkeypatch.setattr("compose.__file__", str(tmp_path / "compose" / "__init__.py"))
+
+    (tmp_path / "experiments" / "results" / "new.json").touch()
+    assert provenance.commit()[1] is False
+    (tmp_path / "experiments" / "new.py").touch()
+    assert provenance.commit()[1] is True
 
 
 def test_the_commit_is_that_of_the_checkout_or_unknown() -> None:
