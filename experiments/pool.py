@@ -106,12 +106,16 @@ def _evaluated(folder: Path, record: suites.EvaluationRecord) -> Iterator[Pooled
 
 
 def _attacked(folder: Path, record: attacks.AttackRecord) -> Iterator[Pooled]:
-    """Yield the success rates by each judge, within ever more queries; the bare request is the first one."""
+    """Yield the success rates by each judge: of the bare request, which is the first query, and within ever more.
+
+    The second judge reads only the reply that an attack ended with, so it has a rate within the whole budget alone.
+    """
     rows = attacks.read_rows(folder, record)
-    shares = sorted({record.budget // part for part in BUDGET_PARTS} - {0, 1})
+    shares = sorted({record.budget // part for part in BUDGET_PARTS} - {0, 1}) or [record.budget]
     for metric, judge, score in readings(record.judge, record.second_judge):
-        for queries in [1] if metric == DIRECT else shares:
-            within = None if metric == DIRECT else queries
+        direct = metric == DIRECT
+        for queries in [1] if direct else shares if judge == record.judge else shares[-1:]:
+            within = None if direct else queries
             found = [verdicts(rows, name, score, record.threshold, within) for name in _names(record)]
             tables = [{key: float(won) for key, won in one.items()} for one in found]
             yield from _over_seeds(tables, None, part=record.attack, metric=metric, judge=judge, queries=queries)

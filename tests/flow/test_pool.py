@@ -152,6 +152,18 @@ def test_attacks_are_pooled_by_the_queries_that_a_success_took(
     assert "| gcg, attack success rate ↓, 4 queries | gendered_words | 0.750" in capsys.readouterr().out
 
 
+def test_the_second_judge_has_one_rate_within_the_whole_budget(
+    patch_folder: Callable[..., Path], tmp_path: Path, few: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    patches = [patch_folder("a", seed=1), patch_folder("b", seed=2)]
+    folder = attacked(tmp_path / "runs", patches, capsys, ("--budget", "4", *few))
+
+    found = [(one.judge, one.queries) for one in pool.pooled(folder)[1]]
+
+    first, second = "gendered_words", "refusal_linear"
+    assert found == [(first, 1), (first, 2), (first, 4), (second, 4)]
+
+
 def test_attempts_that_are_not_the_records_are_refused(
     patch_folder: Callable[..., Path], tmp_path: Path, few: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
