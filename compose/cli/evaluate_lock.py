@@ -14,7 +14,7 @@ from compose.cli.text import aligned, printable
 from compose.errors import Rejected
 
 if TYPE_CHECKING:
-    from compose.trust.evidence import Measured
+    from compose.trust.evidence import Measured, Nearness
     from compose.trust.gates import Decision
     from compose.trust.rules.case import Case
 
@@ -85,6 +85,8 @@ def run(path: Path, arguments: argparse.Namespace) -> int:
     print(printable(table([one for found in decisions.values() for one in found])))
     if arguments.stop_early:
         print(f"\n{printable(saved(measured))}")
+    if measured.nearness is not None:
+        print(printable(f"\n{nearness(measured.nearness)}"))
     print(f"\nevidence: {arguments.out}\ncompose check {path} --evidence {arguments.out} decides")
     return 0 if all(passed.values()) else 1
 
@@ -142,6 +144,12 @@ def saved(measured: Measured) -> str:
         left = len(one.unasked)
         rows.append((f"{one.suite}/{one.part}", str(part.n_prompts - left), str(left), note))
     return aligned(rows)
+
+
+def nearness(found: Nearness) -> str:
+    """Return how far everyone lies from the base's tokens, in one line."""
+    members = ", ".join(f"{name} {value:.3g}" for name, value in found.members.items())
+    return f"distance to the nearest token, mean over rows: composition {found.composition:.3g}, {members}"
 
 
 def _measured(case: Case, arguments: argparse.Namespace, now: datetime) -> Measured:

@@ -23,7 +23,7 @@ from compose.evaluate.utility import Utility
 from compose.laboratory import provenance
 from compose.laboratory.asking import until_settled, whole
 from compose.laboratory.measuring import Yardstick, measured
-from compose.laboratory.series import BASE, COMPOSITION, MEMBER, outcome_of, passages_of, series_of
+from compose.laboratory.series import BASE, COMPOSITION, MEMBER, nearness_of, outcome_of, passages_of, series_of
 from compose.trust.claims import Lock, lock_digest
 from compose.trust.clock import instant
 from compose.trust.evidence import Measured, seed_of
@@ -142,6 +142,7 @@ def prove(
         outcomes=tuple(outcome_of(part) for part in asked),
         series=tuple(one for part in asked for one in series_of(part)),
         passages=passages,
+        nearness=nearness_of(base, prefixes),
         software=provenance.versions(),
         command=provenance.command_line(),
     )

@@ -1,4 +1,4 @@
-"""From completions to the numbers of evidence, prompt by prompt: of the base, a composition and its members."""
+"""From completions and prefixes to the numbers of evidence: of the base, a composition and its members."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
+from compose.base import Base
 from compose.evaluate.degeneracy import is_degenerate
 from compose.evaluate.results import Measurement
 from compose.evaluate.risks import Risk
 from compose.evaluate.utility import Utility
+from compose.laboratory.measuring import Prefixes
+from compose.laboratory.nearness import token_distance
 from compose.trust.claims import METRICS
-from compose.trust.evidence import Outcome, Passages, Series
+from compose.trust.evidence import Nearness, Outcome, Passages, Series
 
 BASE, COMPOSITION, MEMBER = "base", "composition", "member/"
 Column = TypeVar("Column")
@@ -97,6 +100,12 @@ def passages_of(utility: Utility, found: Mapping[str, Measurement]) -> Passages 
         base=losses[BASE],
         members=_members(losses),
     )
+
+
+def nearness_of(base: Base, prefixes: Prefixes) -> Nearness:
+    """Return how far a composition, and each of its members, lies from the base's tokens."""
+    found = {name: token_distance(base, prefix) for name, prefix in prefixes.items() if prefix is not None}
+    return Nearness(composition=found[COMPOSITION], members=_members(found))
 
 
 def _value(risk: Risk, rows: Sequence[tuple[str, float | None]], *, broken: bool) -> float | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from compose.artifact import Patch, prefix_digest
@@ -78,6 +79,13 @@ def embeddings(base: Base, ids: list[int]) -> Float[Tensor, "tokens dim"]:
     return rows.detach().to("cpu", torch.float32).contiguous()
 
 
+def ordinary_embeddings(base: Base) -> Iterator[Float64[Tensor, "rows dim"]]:
+    """Yield the embeddings of the tokens that stand for text, at most `CHUNK_ROWS` together, float64 on the CPU."""
+    ordinary = _ordinary(base)
+    for start in range(0, len(ordinary), CHUNK_ROWS):
+        yield embeddings(base, ordinary[start : start + CHUNK_ROWS]).double()
+
+
 def _matrix(base: Base) -> Float[Tensor, "vocabulary dim"]:
     """Return the base's embedding matrix as it is stored."""
     matrix: Tensor = next(base.model.get_input_embeddings().parameters())
@@ -114,11 +122,10 @@ def _sampled(base: Base, tokens: int, seed: int) -> list[int]:
 
 def _gaussian(base: Base, tokens: int, seed: int) -> Float[Tensor, "tokens dim"]:
     """Return Gaussian noise with the vocabulary's mean and standard deviation in each dimension."""
-    ordinary = _ordinary(base)
-    chunks = [ordinary[start : start + CHUNK_ROWS] for start in range(0, len(ordinary), CHUNK_ROWS)]
-    mean = sum(embeddings(base, chunk).double().sum(0) for chunk in chunks) / len(ordinary)
-    square = sum((embeddings(base, chunk).double() - mean).square().sum(0) for chunk in chunks)
-    spread = (torch.as_tensor(square) / len(ordinary)).sqrt()
+    count = len(_ordinary(base))
+    mean = sum(chunk.sum(0) for chunk in ordinary_embeddings(base)) / count
+    square = sum((chunk - mean).square().sum(0) for chunk in ordinary_embeddings(base))
+    spread = (torch.as_tensor(square) / count).sqrt()
     noise = torch.randn(tokens, spread.shape[0], generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return (mean + spread * noise).to(torch.float32)
 

@@ -145,6 +145,26 @@ class Passages(Claim):
         return self
 
 
+Distance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Nearness(Claim):
+    """How far the rows of a prefix lie from the nearest token embedding of the base: mean Euclidean distances.
+
+    Attributes:
+        composition: Of the composed patch.
+        members: Of each member's own patch, by its name.
+    """
+
+    composition: Distance
+    members: Annotated[Mapping[Name, Distance], Field(max_length=64)]
+
+
+def _not_measured(value: object) -> bool:
+    """Return whether a diagnosis is left out: evidence without it keeps the bytes that it had before there was one."""
+    return value is None
+
+
 class Measured(Claim):
     """Everything that was measured, and what it was measured on.
 
@@ -161,6 +181,7 @@ class Measured(Claim):
         outcomes: What became of the completions, for every part.
         series: The numbers.
         passages: The passages behind perplexities; None when none were read.
+        nearness: How far the composition and its members lie from the base's tokens; None when nobody looked.
         software: Name -> version of what decides numbers.
         command: The command that repeats it.
     """
@@ -175,6 +196,7 @@ class Measured(Claim):
     outcomes: Annotated[tuple[Outcome, ...], Field(max_length=1024)]
     series: Annotated[tuple[Series, ...], Field(max_length=1024)]
     passages: Passages | None = None
+    nearness: Annotated[Nearness | None, Field(exclude_if=_not_measured)] = None
     software: Annotated[Mapping[Label, PlainText], Field(max_length=64)] = Field(default_factory=dict)
     command: PlainText = ""
 
@@ -196,7 +218,7 @@ class Measured(Claim):
         counted = [(one.suite, one.part) for one in self.outcomes]
         if sorted(counted) != sorted(known):
             yield "outcomes that are not one for every part of the suites"
-        columns = [set(one.members) for one in self.series] + ([set(self.passages.members)] if self.passages else [])
+        columns = [set(one.members) for one in (*self.series, self.passages, self.nearness) if one is not None]
         if any(names != set(self.members) for names in columns):
             yield "numbers of other patches than the members"
         for one in self.series:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from compose.trust.claims import Finding
-from compose.trust.rules import artifact, base, budget, evidence, gates, relations, signatures
+from compose.trust.rules import artifact, base, budget, evidence, gates, nearness, relations, signatures
 from compose.trust.rules.case import Case
 
 
@@ -33,5 +33,6 @@ RULES: tuple[Rule, ...] = (
     Rule("signatures", signatures.check, of_evidence=True),
     Rule("evidence", evidence.check, of_evidence=True),
     Rule("gates", gates.check, of_evidence=True),
+    Rule("nearness", nearness.check, of_evidence=True),
 )
 """Every rule, in the order of the findings."""

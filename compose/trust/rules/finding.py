@@ -22,6 +22,7 @@ CODES: dict[str, str] = {
     "patch-width": "a patch is not as wide as the result",
     "result-mismatch": "a lock's result is not what its method makes of its patches",
     "result-norm": "the rows of a result are much shorter or longer than those it was made of",
+    "result-distance": "the rows of a result lie much further from the base's tokens than those it was made of",
     "budget-exceeded": "a composition takes up more of the context than a base has to spare",
     "requires-missing": "a patch requires another one that is not there",
     "conflicts-present": "a patch conflicts with another one that is there",

@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 from pydantic import ValidationError
@@ -7,6 +8,7 @@ from compose.errors import Rejected
 from compose.trust.claims import GateClaim
 from compose.trust.evidence import (
     Measured,
+    Nearness,
     Outcome,
     Statement,
     gate_name,
@@ -134,6 +136,22 @@ def test_groups_are_named_exactly_where_prompts_depend_on_each_other() -> None:
 def test_a_metric_is_measured_on_prompts_of_its_own_kind() -> None:
     with pytest.raises(ValidationError, match="which is of the kind gender_bias"):
         measured(series([0.0, 1.0]), suites={"toxicity": pin(2, kind="gender_bias")})
+
+
+def test_evidence_in_which_nobody_looked_how_near_tokens_are_keeps_its_bytes() -> None:
+    without, near = measured(series([0.0])), Nearness(composition=1.5, members={"tox": 1.0, "bias": 2.0})
+
+    assert b"nearness" not in statement_bytes(statement_of(LOCK, "both 1.0.0", {}, without))
+    data = statement_bytes(statement_of(LOCK, "both 1.0.0", {}, measured(series([0.0]), nearness=near)))
+    assert read_statement(data, subject="e.json").predicate.measured.nearness == near
+
+
+@pytest.mark.parametrize("change", [{"composition": -0.1}, {"composition": math.nan}, {"members": {"tox": 1.0}}])
+def test_a_distance_of_something_else_or_that_is_none_is_refused(change: dict[str, object]) -> None:
+    near: dict[str, object] = {"composition": 1.5, "members": {"tox": 1.0, "bias": 2.0}}
+
+    with pytest.raises(ValidationError):
+        measured(series([0.0]), nearness=near | change)
 
 
 def test_the_seed_follows_from_the_lock_alone() -> None:

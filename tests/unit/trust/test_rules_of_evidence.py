@@ -11,6 +11,7 @@ from compose.trust.claims import GateClaim, Lock, lock_digest
 from compose.trust.clock import instant
 from compose.trust.evidence import (
     PAYLOAD_TYPE,
+    Nearness,
     Outcome,
     gate_name,
     statement_bytes,
@@ -209,6 +210,18 @@ def test_an_undecided_gate_says_how_many_more_prompts_would_decide_it() -> None:
     assert one.expected == "an upper bound of at most 0.1"
     assert one.got.startswith("0.08, upper 95% bound 0.119, on 200 prompts")
     assert one.fix.startswith("measure about ") and "more prompts: if they are like these, they prove" in one.fix
+
+
+@pytest.mark.parametrize(("composition", "warned"), [(0.0, False), (3.0, False), (3.01, True)])
+def test_a_composition_far_from_the_tokens_that_its_patches_lie_near_is_a_warning(
+    composition: float, warned: bool
+) -> None:
+    lock = locked(members())
+    near = Nearness(composition=composition, members={"tox": 1.0, "bias": 2.0})
+    found = verdict(lock, members(), {"e.json": sealed(lock, measurement(lock, nearness=near))})
+
+    assert found.decision == "allow"
+    assert [(one.code, one.got) for one in found.findings] == ([("result-distance", "3.01")] if warned else [])
 
 
 def test_evidence_for_the_parts_is_not_evidence_for_the_whole() -> None:
