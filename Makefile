@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test mutations lint launchers benchmark environment clean
+.PHONY: help reproduce test mutations updates lint launchers benchmark environment clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,6 +17,7 @@ help:
 	@echo 'make reproduce   the quick forgetting experiment on a real small model: table and HTML report'
 	@echo 'make test        the tests'
 	@echo 'make mutations   the tests of damaged files, with 20,000 damages each'
+	@echo 'make updates     the test of four writers at once, with 1,200 patches'
 	@echo 'make lint        format, lint and types'
 	@echo 'make launchers   add the submitit and Ray launchers for clusters'
 	@echo 'make benchmark   add lm-eval for `compose benchmark`'
@@ -30,6 +31,9 @@ test: $(STAMP)
 
 mutations: $(STAMP)
 	@COMPOSE_MUTATIONS=20000 $(BIN)/python -m pytest tests/properties -k mutated
+
+updates: $(STAMP)
+	@COMPOSE_UPDATES=1200 $(BIN)/python -m pytest tests/unit/trust/test_store.py -k four_writers
 
 lint: $(STAMP)
 	@$(BIN)/ruff format --check .

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,8 @@ from compose.artifact import Patch, load, save
 from compose.base import Base
 from compose.cli import main
 from compose.errors import Rejected
+from compose.evaluate.judges import Judged
+from compose.evaluate.judges.gendered import GenderedJudge
 from compose.parse import revise
 from compose.trust.applying import on_base, verify
 from compose.trust.claims import lock_digest
@@ -94,7 +97,9 @@ def test_what_is_proven_is_released_and_applied(desk: Path, tiny: Base, capsys: 
     assert main(["check", "compose.lock"]) == 0
     assert "static-only" in capsys.readouterr().out
     assert evaluate() == 0
-    assert "gender_bias/gas <= 0.9 on gender_bias/professions" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "gender_bias/gas <= 0.9 on gender_bias/professions" in said
+    assert "distance to the nearest token, mean over rows: composition " in said
     assert main(["check", "compose.lock", "--evidence", "evidence.json", "--json"]) == 0
     verdict = json.loads(capsys.readouterr().out)
     assert (verdict["decision"], len(verdict["evidence"])) == ("allow", 1)
@@ -124,9 +129,9 @@ def test_what_is_proven_is_released_and_applied(desk: Path, tiny: Base, capsys: 
 
     revoke_key(Path("keys"), "evaluator", now=now, reason="lost")
     assert applied(*ASKED) == 2
-    said = capsys.readouterr()
-    assert "release-denied" in said.err and "key-revoked" in said.err
-    assert PROMPTS[0] not in said.out
+    printed_then = capsys.readouterr()
+    assert "release-denied" in printed_then.err and "key-revoked" in printed_then.err
+    assert PROMPTS[0] not in printed_then.out
 
 
 def sealed_statement(path: Path) -> Statement:
@@ -153,6 +158,10 @@ def test_evidence_has_every_prompt_with_the_locks_own_seed(desk: Path) -> None:
     assert (len(gas.prompts), len(set(gas.groups))) == (208, 13)
     assert found.outcomes[0].completions == 416
     assert found.passages is None
+    assert found.nearness is not None
+    assert set(found.nearness.members) == {"bias", "more"}
+    # The parts stand one behind the other, so its rows lie as far from tokens as theirs do on average.
+    assert found.nearness.composition == pytest.approx(sum(found.nearness.members.values()) / 2)
 
 
 def test_a_part_is_asked_no_further_than_settles_its_gates_and_the_check_agrees(
@@ -206,6 +215,28 @@ def test_a_gate_that_is_not_proven_ends_with_1_and_nothing_is_released(
     assert evaluate() == 1
     assert release() == 1
     assert "nothing was released" in capsys.readouterr().out
+
+
+def unreachable(judge: GenderedJudge, items: Sequence[Judged]) -> list[float | None]:
+    raise ConnectionRefusedError(111, "Connection refused")
+
+
+def silent(judge: GenderedJudge, items: Sequence[Judged]) -> list[float | None]:
+    return [None] * len(items)
+
+
+@pytest.mark.parametrize(("score", "said"), [(unreachable, "machine-refused"), (silent, "judge-silent")])
+def test_a_judge_that_is_down_proves_nothing_and_nothing_is_released(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], score: Any, said: str
+) -> None:
+    monkeypatch.setattr(GenderedJudge, "score", score)
+
+    assert evaluate() == 2
+    assert capsys.readouterr().err.splitlines()[-4].startswith(f"{said}:")
+    assert not Path("evidence.json").exists()
+    assert main(["release", "compose.lock", "--channel", "channel"]) == 1
+    assert "evidence-missing" in capsys.readouterr().out
+    assert not Path("channel").exists()
 
 
 def test_a_composition_that_breaks_a_rule_is_not_measured(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -223,6 +223,28 @@ def test_a_lock_lets_one_in_at_a_time(tmp_path: Path) -> None:
     assert most == 1
 
 
+def test_four_processes_make_1200_updates_of_one_file_and_none_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "count.json"
+    durable.write_json(path, 0)
+    children = []
+    for _ in range(4):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                for _ in range(300):
+                    with durable.locked(path):
+                        durable.write_json(path, json.loads(path.read_bytes()) + 1)
+                status = 0
+            finally:
+                os._exit(status)
+        children.append(child)
+
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+    assert json.loads(path.read_bytes()) == 1200
+    assert names(tmp_path) == ["count.json", "count.json.lock"]
+
+
 def test_a_lock_that_stays_taken_is_reported(tmp_path: Path) -> None:
     with (
         durable.locked(tmp_path / "thing"),

@@ -1,6 +1,7 @@
 """A judge behind a server, against a real HTTP server on this machine."""
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -80,6 +81,16 @@ def test_what_is_no_verdict_is_unjudged_and_counted_never_a_zero(
     judge = make(timeout_s=0.3)
     assert judge.score([Judged("p", "odd"), Judged("p", "even")]) == [None, 0.25]
     assert judge.failures == {reason: 1}
+
+
+def test_a_server_that_is_down_judges_nothing_and_a_measurement_stops(make: Make) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens there
+        judge = make(base_url=f"http://127.0.0.1:{taken.getsockname()[1]}/v1", retries=2)
+        assert judge.score([Judged("p", "x"), Judged("p", "y")]) == [None, None]
+        assert judge.failures == {"no connection (ConnectionRefusedError)": 2}
+        with pytest.raises(Rejected, match="judge-silent"):
+            judge_all(judge, [Judged("p", "x")], subject="a test")
 
 
 def test_a_busy_server_is_asked_again(server: Server, make: Make) -> None:

@@ -22,6 +22,8 @@ from compose.trust.store import Store, Stored
 Put = Callable[..., Stored]
 Make = Callable[..., Patch]
 DIGEST = "sha256:" + "0" * 64
+UPDATES = int(os.environ.get("COMPOSE_UPDATES", "40"))
+"""Patches that four writers put into one store; `make updates` takes 1,200."""
 
 
 def refused(code: str, work: Callable[[], object]) -> str:
@@ -155,49 +157,55 @@ def test_leftovers_of_a_dead_writer_are_swept(store: Store, put: Put) -> None:
     assert not leftover.exists()
 
 
-def test_a_writer_killed_at_any_step_loses_nothing(store: Store, make_patch: Make, tmp_path: Path) -> None:
-    """A child is killed at its 1st, 2nd, ... look at the disk, until one lives to the end."""
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda sent: sent.name)
+def test_a_writer_stopped_at_any_step_loses_nothing(
+    store: Store, make_patch: Make, tmp_path: Path, sent: signal.Signals
+) -> None:
+    """A child is sent a signal at its 1st, 2nd, ... look at the disk, until one gets to the end."""
     first = store.put(artifact.save(make_patch([[1.0, 2.0]], name="first"), tmp_path / "first"))
     folder = artifact.save(make_patch([[3.0, 4.0]], name="second"), tmp_path / "second")
-    kills = 0
-    while not _died_at(kills + 1, store, folder):
-        kills += 1
+    stops = 0
+    while _stopped_at(stops + 1, sent, store, folder):
+        stops += 1
         found = store.all()
         assert first in found
         for stored in found:
             store.get(stored.card.prefix, stored.card_digest)
         if len(found) == 2:
             shutil.rmtree(store.patches / next(one.entry for one in found if one != first))
-    assert kills >= 60
+    assert stops >= 60
     assert len(store.all()) == 2
     assert [path.name for path in store.patches.iterdir() if path.name.startswith(".")] == []
 
 
-def _died_at(step: int, store: Store, folder: Path) -> bool:
-    """Put a patch in a child that is killed at a step; return whether it lived to the end."""
+def _stopped_at(step: int, sent: signal.Signals, store: Store, folder: Path) -> bool:
+    """Put a patch in a child that is sent a signal at a step; return whether that stopped it."""
     child = os.fork()
     if child == 0:
-        seen = 0
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
+        seen, status = 0, 1
 
         def count(event: str, arguments: object) -> None:
             nonlocal seen
             if event.startswith(("open", "os.", "shutil.", "tempfile.")):
                 seen += 1
                 if seen == step:
-                    os.kill(os.getpid(), signal.SIGKILL)
+                    os.kill(os.getpid(), sent)
 
         sys.addaudithook(count)
         try:
             store.put(folder)
+            status = 0
         finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFEXITED(status)
+            os._exit(status)
+    _, ended = os.waitpid(child, 0)
+    return ended != 0
 
 
 def test_four_writers_lose_no_patch(store: Store, make_patch: Make, tmp_path: Path) -> None:
+    each = UPDATES // 4
     for writer in range(4):
-        for number in range(10):
+        for number in range(each):
             patch = make_patch([[1.0 + writer, 2.0 + number]], name=f"w{writer}", version=f"1.{number}.0")
             artifact.save(patch, tmp_path / f"{writer}-{number}")
     children = []
@@ -206,7 +214,7 @@ def test_four_writers_lose_no_patch(store: Store, make_patch: Make, tmp_path: Pa
         if child == 0:
             status = 1
             try:
-                for number in range(10):
+                for number in range(each):
                     Store(store.root).put(tmp_path / f"{writer}-{number}")
                 status = 0
             finally:
@@ -215,7 +223,7 @@ def test_four_writers_lose_no_patch(store: Store, make_patch: Make, tmp_path: Pa
 
     assert [os.WEXITSTATUS(os.waitpid(child, 0)[1]) for child in children] == [0] * 4
     assert {(one.card.name, one.card.version) for one in store.all()} == {
-        (f"w{writer}", f"1.{number}.0") for writer in range(4) for number in range(10)
+        (f"w{writer}", f"1.{number}.0") for writer in range(4) for number in range(each)
     }
 
 
