@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -287,3 +288,56 @@ def test_sweeping_leaves_the_fresh_temporaries_of_other_hosts_and_removes_old_on
 
 def test_sweeping_a_folder_that_is_not_there_removes_nothing(tmp_path: Path) -> None:
     assert durable.sweep(tmp_path / "missing") == 0
+
+
+def test_the_temporary_of_a_process_that_may_not_be_asked_or_of_nobody_now_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int, __: int) -> None:
+        raise PermissionError
+
+    (tmp_path / f"{durable.TEMPORARY_PREFIX}{durable._host()}-1-abc").mkdir()
+    monkeypatch.setattr(os, "kill", refuse)
+    assert durable.sweep(tmp_path) == 0
+
+    finished_meanwhile = tmp_path / f"{durable.TEMPORARY_PREFIX}elsewhere-1-abc"
+    assert not durable._abandoned(finished_meanwhile)
+
+
+def test_a_library_that_names_a_full_disk_in_its_own_words_is_understood(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    with pytest.raises(Rejected) as caught, durable.refused_by_disk(path):
+        raise RuntimeError("I/O error: No space left on device (os error 28)\nbacktrace")
+    assert caught.value.code == "disk-full"
+    assert "(os error 28) (" in caught.value.got and "backtrace" not in caught.value.got
+    assert "MB free under" in caught.value.got
+    with pytest.raises(RuntimeError, match="another"), durable.refused_by_disk(path):
+        raise RuntimeError("another fault")
+
+
+@pytest.mark.parametrize(("number", "kept"), [(errno.EINVAL, True), (errno.ENOTSUP, True), (errno.EIO, False)])
+def test_a_folder_that_cannot_be_flushed_is_no_error_and_a_failing_disk_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kept: bool
+) -> None:
+    def flush(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", flush)
+    if kept:
+        durable.write_bytes(tmp_path / "x", b"new")
+    else:
+        with pytest.raises(OSError, match=r"\[Errno 5\]"):
+            durable.write_bytes(tmp_path / "x", b"new")
+    assert (tmp_path / "x").read_bytes() == b"new"  # renamed into place before its folder is flushed
+    assert names(tmp_path) == ["x"]
+
+
+def test_whoever_waits_for_a_lock_is_told_what_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (
+        durable.locked(tmp_path / "thing"),
+        pytest.raises(Rejected, match="locked"),
+        durable.locked(tmp_path / "thing", timeout_s=0.01, waiting_for="another writer"),
+    ):
+        pytest.fail("the block must not run")
+    assert capsys.readouterr().err == "waiting for another writer\n"

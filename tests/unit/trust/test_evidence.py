@@ -101,6 +101,14 @@ def test_a_series_without_a_number_for_every_prompt_or_with_a_prompt_twice_is_re
             type(one).model_validate(dict(one) | change)
 
 
+def test_passages_without_a_number_of_everyone_for_each_are_refused() -> None:
+    whole = passages([0.1, 0.2])
+
+    for change in ({"tokens": (20,)}, {"base": (60.0,)}, {"passages": ("t1", "t1")}, {"members": {"tox": (60.0,)}}):
+        with pytest.raises(ValidationError):
+            type(whole).model_validate(dict(whole) | change)
+
+
 def test_more_completions_cannot_drop_out_than_there_are() -> None:
     with pytest.raises(ValidationError, match="more empty and unjudged"):
         Outcome(suite="toxicity", part="rtp", completions=3, empty=2, unjudged=2)
