@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 
 import pytest
 import torch
@@ -10,9 +11,10 @@ from peft import PeftModelForCausalLM, PromptTuningConfig
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from compose.engine import ScoreRow, completion_logprobs, next_token_logprobs, prefix_cache
+from compose.engine import ScoreRow, completion_logprobs, next_token_logprobs, prefix_cache, sharing
 from compose.engine.layout import Tree
 from compose.engine.plain import plain_logits
+from compose.engine.prefix import PrefixCache, fill
 from compose.engine.rows import Row
 from compose.engine.score import shared_logits, tree_logits
 from compose.errors import Rejected
@@ -134,6 +136,23 @@ def test_an_architecture_that_cannot_share_takes_the_plain_path_and_says_so(
     found = completion_logprobs(model, cache, [ScoreRow(texts[0][:5], texts[0][5:])])[0]
     expected = plain_logits(model, prefix, texts[0])[4:-1].log_softmax(-1)
     torch.testing.assert_close(found, expected.gather(-1, torch.tensor(texts[0][5:])[:, None]).squeeze(-1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("architecture", SHARED)
+def test_a_prefix_is_shared_in_any_precision_and_a_wrong_way_of_sharing_is_noticed(
+    architecture: str, dtype: torch.dtype, make_model: Make, prefix: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = [deepcopy(make_model(architecture)).to(dtype) for _ in range(2)]  # what is found is kept by model
+    assert prefix_cache(models[0], [prefix]).plain_reason is None
+
+    def of_another_row(model: PreTrainedModel, prefixes: tuple[Tensor, ...], lengths: Tensor) -> PrefixCache:
+        return fill(model, prefixes[::-1], lengths.flip(0))
+
+    monkeypatch.setattr(sharing, "fill", of_another_row)
+    with pytest.warns(UserWarning, match="plain path"):
+        wrong = prefix_cache(models[1], [prefix])
+    assert wrong.plain_reason == "shared and plain logits differ"
 
 
 def test_the_models_own_attention_is_back_after_the_engine_has_run(make_model: Make, prefix: Tensor) -> None:
