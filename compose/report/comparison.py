@@ -107,6 +107,25 @@ def compare(runs: Sequence[RunResults], setting: str, versus: str | None = None)
     )
 
 
+def having(runs: Sequence[RunResults], setting: str, value: str) -> list[RunResults]:
+    """Return the runs in which a setting has this value, written as on the command line: `[toxicity]`, `0.1`.
+
+    Raises:
+        Rejected: `results-differ` when there is none.
+    """
+    values = [None if (found := _taken(run.settings, setting.split("."))) is None else found[0] for run in runs]
+    chosen = [run for run, own in zip(runs, values, strict=True) if own == value]
+    if not chosen:
+        known = sorted({own for own in values if own is not None})
+        raise _refused(
+            f"runs with {setting}={value}",
+            "at least one",
+            f"{len(runs)} runs, with {', '.join(known) or 'no such key'}",
+            "choose one of these" if known else "see config.yaml of a run",
+        )
+    return chosen
+
+
 def _sweep(runs: Sequence[RunResults], setting: str) -> dict[str, list[RunResults]]:
     """Return the runs of every value, of the one set of runs that differ in nothing else."""
     path = setting.split(".")
@@ -124,7 +143,9 @@ def _sweep(runs: Sequence[RunResults], setting: str) -> dict[str, list[RunResult
             f"runs by {setting}",
             "one set of runs that differ in nothing but this setting and their seeds",
             f"{len(several)} such sets in {len(runs)} runs",
-            "name the runs' folders one by one" if several else "run the sweep, with at least two values",
+            "choose one with --where KEY=VALUE, such as --where order=[toxicity], or name the runs' folders one by one"
+            if several
+            else "run the sweep, with at least two values",
         )
     return dict(sorted(several[0].items(), key=lambda item: _order(item[0])))
 
@@ -149,9 +170,11 @@ def _taken(settings: Mapping[str, Any], path: Sequence[str]) -> tuple[str, dict[
 
 
 def _text(value: Any) -> str:
-    """Return a value as it is written; of a mapping its name, or what its entries that are set say."""
+    """Return a value as the command line writes it; of a mapping its name, or what its entries that are set say."""
     if isinstance(value, Mapping):
         return str(value.get("name") or " ".join(str(one) for one in value.values() if one is not None))
+    if isinstance(value, list):
+        return f"[{','.join(map(_text, value))}]"
     return UNSET if value is None else str(value)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from compose.errors import Rejected
-from compose.report.comparison import compact, compare, markdown
+from compose.report.comparison import compact, compare, having, markdown
 from compose.report.results import BaseInfo, RunResults
 from experiments import compare as program
 
@@ -175,6 +175,17 @@ def test_a_run_without_the_setting_is_left_out(taught: Callable[..., RunResults]
     assert [v.value for v in compare([*others, *runs], "reference.n").variants["toxicity"]][2:] == ["4", "8"]
 
 
+def test_one_of_two_sweeps_is_chosen_by_what_they_differ_in(sweep: Callable[..., RunResults]) -> None:
+    runs = [sweep(beta, (1.0, 0.0, 0.0, 0.0), order=[risk]) for beta in (0.1, 0.7) for risk in ("toxicity", "bias")]
+
+    chosen = having(runs, "order", "[bias]")
+
+    assert [run.settings["order"] for run in chosen] == [["bias"], ["bias"]]
+    assert len(compare(chosen, "trainer.beta").variants["toxicity"]) == 3
+    with pytest.raises(Rejected, match=r"with \[bias\], \[toxicity\]"):
+        having(runs, "order", "bias")
+
+
 def test_the_table_has_a_line_a_value_and_marks_what_the_others_are_paired_with(
     sweep: Callable[..., RunResults],
 ) -> None:
@@ -196,12 +207,24 @@ def test_the_program_prints_and_writes_the_table_and_the_numbers(
         write_results(tmp_path / name / "results.json", sweep(beta, (1.0, 0.0, 0.0, 0.0)))
         (tmp_path / name / "config.yaml").write_text("seed: 0\n", encoding="utf-8")
     numbers, table = tmp_path / "out.json", tmp_path / "out.md"
-    words = [str(tmp_path), "--by", "trainer.beta", "--json", str(numbers), "--table", str(table)]
+    words = [
+        str(tmp_path),
+        "--by",
+        "trainer.beta",
+        "--where",
+        "tokens=4",
+        "--json",
+        str(numbers),
+        "--table",
+        str(table),
+    ]
 
     assert program.main(words) == 0
 
     assert json.loads(numbers.read_text())["versus"] == "0.1"
     assert table.read_text() in capsys.readouterr().out
+    assert program.main([*words, "--where", "tokens=5"]) == 2
+    assert "2 runs, with 4" in capsys.readouterr().err
 
 
 def test_a_folder_without_runs_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
