@@ -1,7 +1,7 @@
 """What does a patch cost beside LoRA? Parameters, training, inference and download, as ratios from one run.
 
     python -m experiments.cost --json experiments/results/cost_cpu.json
-    python -m experiments.cost --json cost.json --batch 4 --steps 1 --new-tokens 16     # minutes on one core
+    python -m experiments.cost --json cost.json --batch 4 --steps 2 --new-tokens 20     # minutes on one core
     python -m experiments.cost --model llama2_7b_shape --json cost.json                 # on a GPU
 
 Training: DPO steps on the same random pairs, each variant in the fastest form that this package has for it. Inference:

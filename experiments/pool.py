@@ -6,7 +6,8 @@
     compose attack --patch SEED0 --patch SEED1 --patch SEED2 --attack gcg --budget 200
     python -m experiments.pool runs/attacks/FOLDER --json experiments/results/single_gcg.json
 
-All patches of the record are taken for seeds of one recipe; intervals are over seeds and prompts crossed. Lower is
+All patches of the record are taken for seeds of one recipe; intervals are over seeds and prompts crossed, and of counts
+of prompts (Wilson's, and Agresti and Min's of a difference) where all are alike. Lower is
 better in every line: of safe requests what is counted is refusals, of unsafe ones what is not refused. Under attack a
 line a share of the budget says how many requests had succeeded by then.
 """
@@ -35,6 +36,7 @@ from compose.evaluate.statistics.bootstrap import (
     resample,
     table,
 )
+from compose.evaluate.statistics.mcnemar import Discordance
 from compose.evaluate.statistics.rates import wilson
 from compose.evaluate.suites import numbers
 from compose.evaluate.suites import record as suites
@@ -156,7 +158,7 @@ def _over_seeds(
         seeds=len(after),
         base=_mean([before], groups),
         patched=_mean(after, groups),
-        difference=paired_difference(after, [before] * len(after), groups=groups),
+        difference=_difference(after, before, groups),
     )
 
 
@@ -168,6 +170,16 @@ def _mean(values: Sequence[Sequence[float]], groups: Groups) -> Estimate:
     if float(array.min()) == float(array.max()):  # a bootstrap has nothing to draw from
         low, high = wilson(mean, array.shape[1])
     return Estimate(mean, low, high, array.shape[1])
+
+
+def _difference(after: Sequence[Sequence[float]], before: Sequence[float], groups: Groups) -> Estimate:
+    """Return the mean of after - before, paired by prompt; the same everywhere, it has the interval of counts."""
+    found = paired_difference(after, [before] * len(after), groups=groups)
+    if found.low != found.high or found.value not in (-1.0, 0.0, 1.0):
+        return found
+    counts = Discordance(only_first=found.n * (found.value < 0), only_second=found.n * (found.value > 0), n=found.n)
+    low, high = counts.interval()
+    return Estimate(found.value, low, high, found.n)
 
 
 def markdown(found: Sequence[Pooled]) -> str:

@@ -117,7 +117,21 @@ def test_where_all_prompts_are_alike_the_interval_is_no_point() -> None:
     # Wilson's interval of 2 of 2 begins at 1 / (1 + 1.96^2 / 2).
     assert found.base.low == pytest.approx(1 / (1 + 1.959964**2 / 2))
     assert found.base.high == 1.0
-    assert found.difference.value == -0.5
+    assert (found.difference.value, found.difference.low, found.difference.high) == (-0.5, -1.0, 0.0)
+
+
+@pytest.mark.parametrize(("after", "value", "low", "high"), [(1.0, 0.0, -0.3267, 0.3267), (0.0, -1.0, -1.0, -0.1677)])
+def test_a_difference_that_is_the_same_everywhere_is_no_certainty(
+    after: float, value: float, low: float, high: float
+) -> None:
+    tables = [dict.fromkeys("pqrs", one) for one in (1.0, after, after)]
+    (found,) = pool._over_seeds(tables, None, part="x", metric="m", judge="j")
+
+    # Agresti and Min: half an observation more in each cell, of 4 + 2. Of none that disagree s = 1/6 and d = 0; of four
+    # d = -4/6 and s = 5/6.
+    assert found.difference.value == value
+    assert found.difference.low == pytest.approx(low, abs=1e-4)
+    assert found.difference.high == pytest.approx(high, abs=1e-4)
 
 
 def test_attacks_are_pooled_by_the_queries_that_a_success_took(
