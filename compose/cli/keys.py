@@ -1,4 +1,4 @@
-"""`compose keys new|list|rotate|revoke|export|import`: who may sign what, and whose signatures are trusted."""
+"""`compose keys new|list|rotate|revoke|pin|export|import`: who may sign what, and whose signatures are trusted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from compose.cli.verb import Verb
 from compose.errors import Rejected
 
 if TYPE_CHECKING:
-    from compose.trust.keyring import PublicKey
+    from compose.trust.keyring import Keyring, PublicKey
 
 ROLES = ("author", "evaluator", "releaser")
 PASSPHRASE_VARIABLE = "COMPOSE_KEY_PASSPHRASE"
@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     revoke = _action(actions, "revoke", "let nothing count that a key signed", _revoke)
     revoke.add_argument("key", help="its holder, or the first 8 digits or more of its id")
     revoke.add_argument("--reason", required=True, help="why, for those who meet it")
+    pin = _action(actions, "pin", "accept patches of some names from one author alone", _pin)
+    pin.add_argument("name", help="the author; others who are pinned for a patch stay so")
+    pin.add_argument("patches", nargs="+", metavar="PATCH", help="names of patches")
     export = _action(actions, "export", "write the public keys, for others to import", _export)
     export.add_argument("--out", type=Path, metavar="FILE", help="where to; printed when not given")
     take = _action(actions, "import", "trust the public keys of a keyring", _import)
@@ -91,10 +94,13 @@ def _list(arguments: argparse.Namespace) -> int:
     """Print the keyring."""
     from compose.trust.keyring import read_keyring
 
+    keyring = read_keyring(arguments.keys)
     rows = [("name", "role", "id", "from", "until", "state")]
-    for key in read_keyring(arguments.keys).keys:
+    for key in keyring.keys:
         rows.append((key.name, key.role, key.key_id[:8], key.created[:10], key.expires[:10], _state(key)))
     print(printable(aligned(rows)))
+    for line in _pinned(keyring):
+        print(line)
     return 0
 
 
@@ -120,12 +126,21 @@ def _revoke(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _pin(arguments: argparse.Namespace) -> int:
+    """Say who must have signed some patches."""
+    from compose.trust.keys import pin_patches
+
+    keyring = pin_patches(arguments.keys, arguments.name, arguments.patches)
+    print("\n".join(line for line in _pinned(keyring) if line.partition(":")[0] in arguments.patches))
+    return 0
+
+
 def _export(arguments: argparse.Namespace) -> int:
     """Write or print the public keys."""
     from compose import durable
     from compose.trust.keyring import keyring_bytes, read_keyring
 
-    data = keyring_bytes(read_keyring(arguments.keys).keys)
+    data = keyring_bytes(read_keyring(arguments.keys))
     if arguments.out is None:
         print(data.decode(), end="")
     else:
@@ -137,7 +152,7 @@ def _export(arguments: argparse.Namespace) -> int:
 def _import(arguments: argparse.Namespace) -> int:
     """Take over the public keys of a keyring."""
     from compose.plain_file import read_bytes
-    from compose.trust.keyring import MAX_KEYRING_BYTES
+    from compose.trust.keyring import MAX_KEYRING_BYTES, known_keys
     from compose.trust.keys import import_keys
 
     path: Path = arguments.keyring
@@ -150,9 +165,16 @@ def _import(arguments: argparse.Namespace) -> int:
             got="no such file",
             fix="check the path",
         )
+    before = set(_pinned(known_keys(arguments.keys)))
     changed = import_keys(arguments.keys, data, subject=str(path))
-    print("\n".join(map(_line, changed)) or "nothing new")
+    pinned = [line for line in _pinned(known_keys(arguments.keys)) if line not in before]
+    print("\n".join([*map(_line, changed), *pinned]) or "nothing new")
     return 0
+
+
+def _pinned(keyring: Keyring) -> list[str]:
+    """Return who must have signed which patch, a line each."""
+    return [f"{patch}: signed by {' or '.join(holders)}, or denied" for patch, holders in keyring.authors.items()]
 
 
 def _line(key: PublicKey) -> str:

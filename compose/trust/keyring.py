@@ -2,11 +2,13 @@
 
 A key has one role. It counts from its creation until it expires, and not at all once it is revoked, whenever it
 signed: a thief can write any date. A rotated key goes on counting until it expires, for what it has signed.
+
+A keyring may also say whose signature a patch must carry, by the patch's name and the author's, which outlives keys.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
@@ -103,17 +105,41 @@ class PublicKey(Claim):
         return moment(self.created) <= now < moment(self.expires)
 
 
+def _nobody(value: object) -> bool:
+    """Return whether no patch is pinned: such a keyring keeps the bytes it had before any could be."""
+    return value == {}
+
+
+Holders = Annotated[tuple[Name, ...], Field(min_length=1, max_length=64)]
+
+
 class Keyring(Claim):
-    """The public keys that a person trusts, each with its role."""
+    """The public keys that a person trusts, each with its role.
+
+    Attributes:
+        schema_version: Layout of this record.
+        keys: The keys.
+        authors: Name of a patch -> the authors of whom one must have signed it. Other patches may go unsigned.
+    """
 
     schema_version: Literal[1] = 1
     keys: Annotated[tuple[PublicKey, ...], Field(max_length=1024)] = ()
+    authors: Annotated[Mapping[Name, Holders], Field(max_length=1024, exclude_if=_nobody)] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _keys_are_distinct(self) -> Self:
         ids = [key.key_id for key in self.keys]
         if len(set(ids)) != len(ids):
             raise ValueError("one key must not stand in the keyring twice, under other names or roles neither")
+        return self
+
+    @model_validator(mode="after")
+    def _authors_have_keys(self) -> Self:
+        known = {key.name for key in self.keys if key.role == "author"}
+        for patch, holders in self.authors.items():
+            for holder in holders:
+                if holder not in known:
+                    raise ValueError(f"{holder!r}, who must sign {patch!r}, must have an author key in the keyring")
         return self
 
     def find(self, key_id: str) -> PublicKey | None:
@@ -148,6 +174,15 @@ def read_keyring(folder: Path) -> Keyring:
     return parse_keyring(data, subject=str(path))
 
 
+def known_keys(folder: Path) -> Keyring:
+    """Return the keyring of a folder; an empty one where there is none, and nobody is trusted.
+
+    Raises:
+        Rejected: `keyring-invalid`, when it is malformed.
+    """
+    return read_keyring(folder) if (folder / KEYRING_FILE).exists() else Keyring()
+
+
 def parse_keyring(data: bytes, *, subject: str) -> Keyring:
     """Return the keyring that `data` spells.
 
@@ -158,11 +193,16 @@ def parse_keyring(data: bytes, *, subject: str) -> Keyring:
     return read_record(Keyring, fields, subject=subject, code="keyring-invalid")
 
 
-def keyring_bytes(keys: Iterable[PublicKey]) -> bytes:
-    """Return the bytes of a keyring file with these keys: JSON for people and `git diff`.
+def revised(keyring: Keyring, **changes: object) -> Keyring:
+    """Return a keyring with some fields changed.
 
     Raises:
-        Rejected: `keyring-invalid`, when they contradict each other.
+        Rejected: `keyring-invalid`, when it would contradict itself.
     """
-    keyring = make_record(Keyring, {"keys": tuple(keys)}, subject="keyring", code="keyring-invalid")
+    fields = {name: getattr(keyring, name) for name in Keyring.model_fields}
+    return make_record(Keyring, {**fields, **changes}, subject="keyring", code="keyring-invalid")
+
+
+def keyring_bytes(keyring: Keyring) -> bytes:
+    """Return the bytes of a keyring file: JSON for people and `git diff`."""
     return (keyring.model_dump_json(indent=1) + "\n").encode()

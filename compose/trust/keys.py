@@ -17,7 +17,17 @@ from compose.errors import Rejected
 from compose.parse import make_record
 from compose.plain_file import read_bytes
 from compose.trust.clock import instant
-from compose.trust.keyring import KEYRING_FILE, Keyring, PublicKey, Role, keyring_bytes, parse_keyring, read_keyring
+from compose.trust.keyring import (
+    KEYRING_FILE,
+    Keyring,
+    PublicKey,
+    Role,
+    keyring_bytes,
+    known_keys,
+    parse_keyring,
+    read_keyring,
+    revised,
+)
 
 MAX_PRIVATE_BYTES = 4096
 LONGEST_DAYS = 3660
@@ -41,7 +51,7 @@ def new_key(
             number of days that cannot be; `disk-full` or `read-only`.
     """
     with _writing(folder):
-        keyring = _keyring_or_empty(folder)
+        keyring = known_keys(folder)
         if keyring.named(name) or _private_path(folder, name).exists():
             raise Rejected(
                 "already-exists",
@@ -65,7 +75,7 @@ def rotate_key(
         Rejected: `key-missing`, when no key has this name; and as `new_key`.
     """
     with _writing(folder):
-        keyring = _keyring_or_empty(folder)
+        keyring = known_keys(folder)
         former = keyring.named(name)
         if not former:
             raise _no_key(folder, name)
@@ -104,21 +114,23 @@ def revoke_key(folder: Path, who: str, *, now: datetime, reason: str) -> PublicK
             )
         fields = {**_fields(found[0]), "revoked": {"at": instant(now), "reason": reason}}
         revoked = make_record(PublicKey, fields, subject=f"key {who}", code="settings-invalid")
-        _write(folder, [revoked if key == found[0] else key for key in keyring.keys])
+        _write(folder, revised(keyring, keys=tuple(revoked if key == found[0] else key for key in keyring.keys)))
     return revoked
 
 
 def import_keys(folder: Path, data: bytes, *, subject: str) -> tuple[PublicKey, ...]:
     """Return the keys of another keyring that are new in this folder's or were revoked there, and take them over.
 
-    A key is never taken back from revoked to trusted, and the role of a known key never changes.
+    A key is never taken back from revoked to trusted, and the role of a known key never changes. Who must sign a patch
+    is taken over for the patches of which this keyring does not say it.
 
     Raises:
         Rejected: `keyring-invalid`, when the other keyring is malformed or says another thing of a known key.
     """
     theirs = parse_keyring(data, subject=subject)
     with _writing(folder):
-        ours = {key.key_id: key for key in _keyring_or_empty(folder).keys}
+        before = known_keys(folder)
+        ours = {key.key_id: key for key in before.keys}
         changed = []
         for key in theirs.keys:
             known = ours.get(key.key_id)
@@ -133,8 +145,32 @@ def import_keys(folder: Path, data: bytes, *, subject: str) -> tuple[PublicKey, 
             if known is None or (known.revoked is None and key.revoked is not None):
                 ours[key.key_id] = key
                 changed.append(key)
-        _write(folder, ours.values())
+        _write(folder, revised(before, keys=tuple(ours.values()), authors={**theirs.authors, **before.authors}))
     return tuple(changed)
+
+
+def pin_patches(folder: Path, holder: str, patches: Iterable[str]) -> Keyring:
+    """Return the keyring, in which these patches count only when this author, or another one pinned for them, signed.
+
+    Raises:
+        Rejected: `key-missing`, when nobody of this name has an author key; `keyring-invalid` for what is no name.
+    """
+    with _writing(folder):
+        keyring = read_keyring(folder)
+        if not any(key.role == "author" for key in keyring.named(holder)):
+            raise Rejected(
+                "key-missing",
+                subject=f"author key {holder} in {folder}",
+                expected="the holder of an author key",
+                got="no such key",
+                fix="get it from its holder and `compose keys import` it; `compose keys list` has those there are",
+            )
+        authors = dict(keyring.authors)
+        for patch in patches:
+            authors[patch] = tuple(dict.fromkeys([*authors.get(patch, ()), holder]))
+        keyring = revised(keyring, authors=authors)
+        _write(folder, keyring)
+    return keyring
 
 
 def load_signer(folder: Path, name: str, role: Role, *, now: datetime, passphrase: bytes | None = None) -> CryptoSigner:
@@ -221,7 +257,7 @@ def _add_key(
     key = make_record(PublicKey, fields, subject=f"key {name}", code="settings-invalid")
     encryption = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
     pem = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-    _write(folder, [*keyring.keys, key])
+    _write(folder, revised(keyring, keys=(*keyring.keys, key)))
     durable.write_bytes(_private_path(folder, name), pem, private=True)
     return key
 
@@ -235,16 +271,11 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
 
 
-def _write(folder: Path, keys: Iterable[PublicKey]) -> None:
+def _write(folder: Path, keyring: Keyring) -> None:
     """Write the keyring, and keep private halves out of git."""
-    durable.write_bytes(folder / KEYRING_FILE, keyring_bytes(keys))
+    durable.write_bytes(folder / KEYRING_FILE, keyring_bytes(keyring))
     if not (folder / ".gitignore").exists():
         durable.write_text(folder / ".gitignore", "*.key\n")
-
-
-def _keyring_or_empty(folder: Path) -> Keyring:
-    """Return the folder's keyring; an empty one where nothing has been written yet."""
-    return read_keyring(folder) if (folder / KEYRING_FILE).exists() else Keyring()
 
 
 def _open_private(path: Path, passphrase: bytes | None) -> CryptoSigner:

@@ -172,7 +172,7 @@ def test_a_root_that_the_one_before_did_not_sign_is_not_followed(shop: Shop, tmp
 def test_a_trusted_key_of_another_role_makes_no_channel(shop: Shop, tmp_path: Path) -> None:
     mallory = open_shop(tmp_path / "mallory")
     mallory.release("9.0.0")
-    fields = json.loads(keyring_bytes(mallory.keyring.keys))
+    fields = json.loads(keyring_bytes(mallory.keyring))
     for role in ("author", "evaluator"):
         fields["keys"][0]["role"] = role
         trusted = parse_keyring(json.dumps(fields).encode(), subject="ring")

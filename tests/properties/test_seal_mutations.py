@@ -48,7 +48,7 @@ def test_a_mutated_envelope_is_refused(sealed: Sealed, data: st.DataObject) -> N
 def test_a_mutated_keyring_is_refused_or_trusts_no_other_key(sealed: Sealed, data: st.DataObject) -> None:
     keyring, _ = sealed
     try:
-        damaged = parse_keyring(mutated(data, keyring_bytes(keyring.keys)), subject="ring")
+        damaged = parse_keyring(mutated(data, keyring_bytes(keyring)), subject="ring")
     except Rejected as refused:
         assert refused.code == "keyring-invalid"
         return

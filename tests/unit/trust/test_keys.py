@@ -157,7 +157,7 @@ def test_what_is_revoked_is_named_without_doubt(keys: Path, now: datetime) -> No
 
 
 def test_others_import_what_was_exported(keys: Path, tmp_path: Path, now: datetime) -> None:
-    exported = keyring_bytes(read_keyring(keys).keys)
+    exported = keyring_bytes(read_keyring(keys))
     other = tmp_path / "other"
 
     assert len(import_keys(other, exported, subject="theirs")) == 3
@@ -167,9 +167,9 @@ def test_others_import_what_was_exported(keys: Path, tmp_path: Path, now: dateti
 
 
 def test_a_revocation_is_imported_and_never_undone(keys: Path, tmp_path: Path, now: datetime) -> None:
-    before = keyring_bytes(read_keyring(keys).keys)
+    before = keyring_bytes(read_keyring(keys))
     revoke_key(keys, "author", now=now, reason="stolen")
-    after = keyring_bytes(read_keyring(keys).keys)
+    after = keyring_bytes(read_keyring(keys))
     other = tmp_path / "other"
     import_keys(other, before, subject="theirs")
 
@@ -179,7 +179,7 @@ def test_a_revocation_is_imported_and_never_undone(keys: Path, tmp_path: Path, n
 
 
 def test_an_import_changes_nothing_about_a_known_key(keys: Path, now: datetime) -> None:
-    fields = json.loads(keyring_bytes(read_keyring(keys).keys))
+    fields = json.loads(keyring_bytes(read_keyring(keys)))
     for change in ({"role": "releaser"}, {"expires": "2036-01-01T00:00:00Z"}, {"name": "mallory"}):
         theirs = {**fields, "keys": [{**fields["keys"][0], **change}]}
         data = json.dumps(theirs).encode()
