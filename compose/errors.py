@@ -80,6 +80,7 @@ CODES: dict[str, str] = {
     "seal-type": "a signed file of another kind than the one asked for",
     "seal-forged": "a signature that does not belong to these bytes",
     "seal-threshold": "fewer different keys have signed than are asked for",
+    "signature-other": "an author's signature that is about another patch, or about the patch before it was changed",
     "channel-keys": "a release channel that no key of the keyring vouches for, or that a key may not write to",
     "channel-expired": "a release channel that its maintainers have not signed for too long, or that is held back",
     "channel-rollback": "a release channel that is older than it was when it was last read",

@@ -25,7 +25,14 @@ from compose.records import MAX_DIM, MAX_TOKENS, CardDraft, PatchCard
 CONFIG_FILE = "adapter_config.json"
 TENSOR_FILE = "adapter_model.safetensors"
 CARD_FILE = "patch.json"
-MAX_BYTES = {CONFIG_FILE: 64 * 1024, TENSOR_FILE: MAX_FILE_BYTES, CARD_FILE: MAX_CARD_BYTES}
+SIGNATURE_FILE = "signature.json"
+"""What its author has signed; nothing here reads it (compose.trust.authorship)."""
+MAX_BYTES = {
+    CONFIG_FILE: 64 * 1024,
+    TENSOR_FILE: MAX_FILE_BYTES,
+    CARD_FILE: MAX_CARD_BYTES,
+    SIGNATURE_FILE: 64 * 1024,
+}
 PEFT_LAYOUT = "0.21.2"
 """The PEFT release whose adapter_config.json we write."""
 

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
             cannot be read; what is wrong with a composition is a finding.
     """
     from compose.trust.check import check, gather
-    from compose.trust.keyring import Keyring, read_keyring
+    from compose.trust.keyring import known_keys, read_keyring
     from compose.trust.lockfile import read_lock_file
     from compose.trust.store import Store
     from compose.trust.suites import vouched_for
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         lock,
         Store(arguments.store),
         read_evidence(arguments.evidence),
-        keyring=read_keyring(arguments.keys) if proven else Keyring(),
+        keyring=read_keyring(arguments.keys) if proven else known_keys(arguments.keys),
         pins=vouched_for(arguments.keys),
         now=_moment(arguments.at),
     )

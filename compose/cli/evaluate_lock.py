@@ -52,7 +52,7 @@ def run(path: Path, arguments: argparse.Namespace) -> int:
     from compose.trust.claims import lock_digest
     from compose.trust.evidence import PAYLOAD_TYPE, gate_name, statement_bytes, statement_of
     from compose.trust.gates import decide
-    from compose.trust.keyring import Keyring
+    from compose.trust.keyring import read_keyring
     from compose.trust.keys import load_signer
     from compose.trust.lockfile import read_lock_file
     from compose.trust.seal import seal
@@ -70,7 +70,8 @@ def run(path: Path, arguments: argparse.Namespace) -> int:
             fix="make one with `compose keys new NAME --role evaluator`",
         )
     signer = load_signer(arguments.keys, arguments.key, "evaluator", now=now, passphrase=passphrase())
-    case = gather(lock, Store(arguments.store), {}, keyring=Keyring(), pins=vouched_for(arguments.keys), now=now)
+    pins, keyring = vouched_for(arguments.keys), read_keyring(arguments.keys)
+    case = gather(lock, Store(arguments.store), {}, keyring=keyring, pins=pins, now=now)
     static = check(case, proven=False)
     if static.decision == "deny":  # a day of a GPU is not spent on what cannot be released
         from compose.cli.check import told

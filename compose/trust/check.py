@@ -13,10 +13,11 @@ from typing import Protocol
 
 from compose import digest
 from compose.errors import Rejected
-from compose.patch_files import PlainPatch
-from compose.trust.claims import Finding, Lock, Verdict, lock_digest
+from compose.patch_files import SIGNATURE_FILE, PlainPatch
+from compose.trust.authorship import authors_of
+from compose.trust.claims import Finding, Lock, LockedPatch, Verdict, lock_digest
 from compose.trust.evidence import PAYLOAD_TYPE, read_statement
-from compose.trust.keyring import Keyring
+from compose.trust.keyring import Keyring, PublicKey
 from compose.trust.rules import RULES, Rule
 from compose.trust.rules.case import Case, Exhibit
 from compose.trust.rules.finding import finding
@@ -46,6 +47,14 @@ class Shelf(Protocol):
 
         Raises:
             Rejected: It is not there, or is damaged.
+        """
+        ...
+
+    def signature(self, prefix: str, card_digest: str) -> bytes | None:
+        """Return what its author has signed of a patch, not verified; None for a patch without a signature.
+
+        Raises:
+            Rejected: It cannot be read.
         """
         ...
 
@@ -90,6 +99,8 @@ def gather(
         lock=lock,
         digest=lock_digest(lock),
         patches={patch.name: _tried(shelf.get, patch.digest, patch.card) for patch in lock.patches},
+        authors={patch.name: _authors(patch, shelf, keyring, now) for patch in lock.patches},
+        pinned=keyring.authors,
         init=init,
         exhibits=tuple(_exhibit(name, data, keyring, now) for name, data in evidence.items()),
         pins=pins,
@@ -145,6 +156,15 @@ def check_release(
         Rejected: As `gather`.
     """
     return check(gather(lock, shelf, evidence, keyring=keyring, pins=pins, now=now), proven=True)
+
+
+def _authors(patch: LockedPatch, shelf: Shelf, keyring: Keyring, now: datetime) -> tuple[PublicKey, ...] | Rejected:
+    """Return who has signed a patch, or why its signature was refused."""
+    try:
+        data = shelf.signature(patch.digest, patch.card)
+        return () if data is None else authors_of(data, patch, keyring, now, subject=SIGNATURE_FILE)
+    except Rejected as error:
+        return error
 
 
 def _exhibit(name: str, data: bytes, keyring: Keyring, now: datetime) -> Exhibit:

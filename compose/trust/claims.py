@@ -63,7 +63,13 @@ def _known_metric(value: str) -> str:
     return value
 
 
+def _not_asked(value: object) -> bool:
+    """Return whether something is not asked for: a claim without it keeps the digest it had before one could ask."""
+    return value is False
+
+
 Metric = Annotated[str, AfterValidator(_known_metric)]
+Asked = Annotated[bool, Field(exclude_if=_not_asked)]
 WholeNumber = Annotated[int, Field(gt=-(2**53), lt=2**53)]
 ParamValue = WholeNumber | Finite | Digest | Annotated[tuple[Finite, ...], Field(min_length=1, max_length=MAX_PATCHES)]
 Params = Annotated[Mapping[Name, ParamValue], Field(max_length=16)]
@@ -153,6 +159,7 @@ class Manifest(Claim):
         patches: What it is made of, in order; for concat the last one stands nearest the prompt.
         gates: What its measurements must clear. There is no composition without gates.
         suites: Names of the suites to measure with; empty for those of the patches' risks.
+        require_signed_patches: Whether a patch that no author of the keyring has signed denies.
     """
 
     schema_version: Literal[1]
@@ -165,6 +172,7 @@ class Manifest(Claim):
     ]
     gates: Gates
     suites: Annotated[tuple[Name, ...], Field(max_length=MAX_GATES)] = ()
+    require_signed_patches: Asked = False
 
 
 class LockedPatch(Claim):
@@ -210,6 +218,7 @@ class Lock(Claim):
         result: The composed patch.
         gates: The manifest's gates.
         suites: The manifest's suites.
+        require_signed_patches: Whether the manifest asks for signatures of authors.
     """
 
     schema_version: Literal[1]
@@ -224,6 +233,7 @@ class Lock(Claim):
     result: ResultClaim
     gates: Gates
     suites: Annotated[tuple[Name, ...], Field(max_length=MAX_GATES)] = ()
+    require_signed_patches: Asked = False
 
 
 class Finding(Claim):

@@ -44,6 +44,7 @@ def _heads(old: Lock, new: Lock) -> Iterator[Change]:
     yield Change("base", f"{old.base.name} {old.base.fingerprint}", f"{new.base.name} {new.base.fingerprint}")
     yield Change("method", _method(old), _method(new))
     yield Change("suites", _listed(old.suites), _listed(new.suites))
+    yield Change("signatures of authors", _asked(old), _asked(new))
 
 
 def _patches(old: Lock, new: Lock) -> Iterator[Change]:
@@ -87,6 +88,11 @@ def _method(lock: Lock) -> str:
     """Return the method with its parameters."""
     params = lock.method.model_dump(mode="json")["params"]
     return lock.method.name + (f" {json.dumps(params, sort_keys=True)}" if params else "")
+
+
+def _asked(lock: Lock) -> str:
+    """Return whether every patch must be signed."""
+    return "required" if lock.require_signed_patches else "not required"
 
 
 def _patch(patch: LockedPatch, *, short: bool) -> str:

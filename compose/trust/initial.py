@@ -22,6 +22,7 @@ HEAD = """\
 schema_version = 1
 name = "{name}"
 version = "{version}"
+# require_signed_patches = true # denies patches that no author of the keyring has signed (`compose sign`)
 
 [base] # every patch must have been made for this fingerprint; the name is for people
 name = "{base_name}"

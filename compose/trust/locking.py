@@ -12,7 +12,7 @@ from compose.trust.composition import composed, result_claim
 from compose.trust.resolve import Universe, objections, resolve
 from compose.trust.store import Store, Stored
 
-COPIED = ("name", "version", "base", "method", "gates", "suites")
+COPIED = ("name", "version", "base", "method", "gates", "suites", "require_signed_patches")
 """What a lock repeats from its manifest."""
 
 

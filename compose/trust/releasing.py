@@ -13,7 +13,7 @@ from typing import NamedTuple
 from compose import digest
 from compose.errors import Rejected
 from compose.parse import read_record, strict_json
-from compose.patch_files import CARD_FILE, PlainPatch, from_files, read_folder
+from compose.patch_files import CARD_FILE, SIGNATURE_FILE, PlainPatch, from_files, read_folder
 from compose.records import FORBIDDEN_TEXT, ParentRef
 from compose.trust.channel import Bundle
 from compose.trust.claims import Finding, Lock, Verdict, canonical, lock_digest
@@ -68,6 +68,10 @@ class BundledPatches:
         if not found:
             raise self._missing(f"a patch with the matrix {prefix[:19]}...")
         return max(found, key=lambda held: number(held.card.version))
+
+    def signature(self, prefix: str, card_digest: str) -> bytes | None:
+        """Return the bytes of a patch's signature.json, or None when the release holds none."""
+        return self._folders.get(_entry(prefix, card_digest), {}).get(SIGNATURE_FILE)
 
     def _read(self, entry: str) -> PlainPatch:
         files, subject = self._folders[entry], f"{self._subject}: {PATCHES_PREFIX}{entry}"

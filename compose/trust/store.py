@@ -1,24 +1,35 @@
 """The store: patches by content, in a folder. The only writer of it, and a reader that believes no name.
 
 <store>/store.json                                          what this folder is, and its layout
-<store>/patches/<hex of prefix>-<hex of card>/              adapter_config.json, adapter_model.safetensors, patch.json
+<store>/patches/<hex of prefix>-<hex of card>/              adapter_config.json, adapter_model.safetensors, patch.json,
+                                                            and signature.json when an author has signed it
 <store>/patches.lock                                        held by whoever writes
 
 A patch's folder is named by the digests of its matrix and of its patch.json, from which its other bytes follow. What is
-in the store is found by reading the cards: there is no index that could be lost or could lie.
+in the store is found by reading the cards: there is no index that could be lost or could lie. A signature may come
+later, or take another's place: whether it is good is for those to say who have a keyring.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from compose import digest, durable, plain_file
 from compose.errors import Rejected
 from compose.parse import card_bytes, read_card, revise, strict_json
-from compose.patch_files import CARD_FILE, MAX_BYTES, PlainPatch, from_files, read_folder, to_files
+from compose.patch_files import (
+    CARD_FILE,
+    MAX_BYTES,
+    SIGNATURE_FILE,
+    PlainPatch,
+    from_files,
+    read_folder,
+    to_files,
+)
 from compose.records import PatchCard
 from compose.trust.claims import LockedPatch
 from compose.trust.ranges import number
@@ -82,6 +93,8 @@ class Store:
     ) -> Stored:
         """Return the patch of a folder, which is in the store afterwards; one that is there already stays as it is.
 
+        The folder's signature comes with it, in the place of an earlier one.
+
         Args:
             folder: A patch's folder with a card.
             name: Name to give it, instead of its card's.
@@ -90,7 +103,8 @@ class Store:
 
         Raises:
             Rejected: As `patch_files.from_files`; `artifact-missing` without a card; `store-conflict` when the store
-                has another patch of this name and version; `store-damaged`; `locked`, `disk-full` or `read-only`.
+                has another patch of this name and version; `signature-other` when the folder's patch is signed and
+                would become another; `store-damaged`; `locked`, `disk-full` or `read-only`.
         """
         files = read_folder(folder)
         contents = from_files(files, subject=str(folder))
@@ -108,7 +122,33 @@ class Store:
         if changes:
             card = revise(card, **changes)
             data = card_bytes(card)
-        return self._write(PlainPatch(contents.values, card), Stored(card, digest.of_bytes(data)), data)
+        if SIGNATURE_FILE in files and data != files[CARD_FILE]:
+            raise _unsigned_by_this(folder, contents.card)
+        stored = Stored(card, digest.of_bytes(data))
+        with self._writing():
+            self._write(PlainPatch(contents.values, card), stored, data)
+            if SIGNATURE_FILE in files:
+                self._attach(stored, files[SIGNATURE_FILE])
+        return stored
+
+    def sign(self, stored: Stored, signature: bytes) -> None:
+        """Keep what an author has signed of a patch in the store, in the place of an earlier signature.
+
+        Raises:
+            Rejected: `store-missing` or `store-damaged`; `locked`, `disk-full` or `read-only`.
+        """
+        with self._writing():
+            self._check_there(stored.card.prefix, stored.card_digest)
+            self._attach(stored, signature)
+
+    def signature(self, prefix: str, card_digest: str) -> bytes | None:
+        """Return the bytes of a patch's signature.json, not verified; None when nobody has signed it.
+
+        Raises:
+            Rejected: `store-damaged`, for anything but a plain file of sane size.
+        """
+        path = self.patches / _entry(prefix, card_digest) / SIGNATURE_FILE
+        return plain_file.read_bytes(path, max_bytes=MAX_BYTES[SIGNATURE_FILE], code="store-damaged", subject=str(path))
 
     def get(self, prefix: str, card_digest: str) -> PlainPatch:
         """Return the matrix and the card of a patch, read once and found to have these digests.
@@ -118,14 +158,7 @@ class Store:
         """
         entry = _entry(prefix, card_digest)
         self._check_layout()
-        if not (self.patches / entry).is_dir():
-            raise Rejected(
-                "store-missing",
-                subject=f"patch {prefix[:19]}... with card {card_digest[:19]}...",
-                expected=f"that it is in the store {self.root}",
-                got="no such patch",
-                fix="add its folder with `compose add`, or name the store it is in with --store",
-            )
+        self._check_there(prefix, card_digest)
         try:
             files = read_folder(self.patches / entry)
             contents = from_files(files, subject=str(self.patches / entry))
@@ -174,22 +207,44 @@ class Store:
         """
         return tuple(stored for stored in self.all() if stored.card.name == name)
 
-    def _write(self, patch: PlainPatch, stored: Stored, card: bytes) -> Stored:
-        """Write a patch's folder, alone."""
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Hold the store alone for the block."""
         with durable.locked(self.patches, timeout_s=LOCK_TIMEOUT_S, waiting_for=f"another writer of {self.root}"):
             self._check_layout()
             if not (self.root / LAYOUT_FILE).exists():
                 durable.write_json(self.root / LAYOUT_FILE, {"layout": LAYOUT})
             durable.sweep(self.root)
             durable.sweep(self.patches)
-            self._check_free(stored, self.versions(stored.card.name))
-            if not (self.patches / stored.entry).exists():
-                # The card's own bytes, which somebody may have signed; the other files follow from the two digests.
-                files = {**to_files(patch.values, patch.card), CARD_FILE: card}
-                with durable.new_folder(self.patches / stored.entry) as unfinished:
-                    for name, data in files.items():
-                        durable.write_bytes(unfinished / name, data)
-        return stored
+            yield
+
+    def _write(self, patch: PlainPatch, stored: Stored, card: bytes) -> None:
+        """Write a patch's folder, unless it is there."""
+        self._check_free(stored, self.versions(stored.card.name))
+        if not (self.patches / stored.entry).exists():
+            # The card's own bytes, which somebody may have signed; the other files follow from the two digests.
+            files = {**to_files(patch.values, patch.card), CARD_FILE: card}
+            with durable.new_folder(self.patches / stored.entry) as unfinished:
+                for name, data in files.items():
+                    durable.write_bytes(unfinished / name, data)
+
+    def _attach(self, stored: Stored, signature: bytes) -> None:
+        """Write a patch's signature, unless it is there."""
+        if self.signature(stored.card.prefix, stored.card_digest) != signature:
+            folder = self.patches / stored.entry
+            durable.sweep(folder)
+            durable.write_bytes(folder / SIGNATURE_FILE, signature)
+
+    def _check_there(self, prefix: str, card_digest: str) -> None:
+        """Refuse a patch that is not in the store."""
+        if not (self.patches / _entry(prefix, card_digest)).is_dir():
+            raise Rejected(
+                "store-missing",
+                subject=f"patch {prefix[:19]}... with card {card_digest[:19]}...",
+                expected=f"that it is in the store {self.root}",
+                got="no such patch",
+                fix="add its folder with `compose add`, or name the store it is in with --store",
+            )
 
     def _check_free(self, stored: Stored, others: Iterable[Stored]) -> None:
         """Refuse a second patch of one name and version."""
@@ -239,6 +294,17 @@ class Store:
             got=got,
             fix="move it out of the store, and add the patch again from its own folder",
         )
+
+
+def _unsigned_by_this(folder: Path, card: PatchCard) -> Rejected:
+    """Return the error about a signed patch that would get another card, which its author has not signed."""
+    return Rejected(
+        "signature-other",
+        subject=f"{folder}/{SIGNATURE_FILE}",
+        expected=f"that {card.name} {card.version} is added as its author has signed it",
+        got="another name, version or relation",
+        fix=f"add it without them; or take {SIGNATURE_FILE} out of a copy of the folder, and sign the patch yourself",
+    )
 
 
 def _entry(prefix: str, card_digest: str) -> str:

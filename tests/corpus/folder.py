@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 from compose import digest
 from compose.parse import card_bytes
-from compose.patch_files import PlainPatch, to_files
+from compose.patch_files import SIGNATURE_FILE, PlainPatch, to_files
 from compose.trust.claims import Lock
 from compose.trust.clock import instant
 from compose.trust.keyring import Keyring, keyring_bytes
 from compose.trust.lockfile import lock_bytes
 from compose.trust.suites import Pins
-from tests.unit.trust.cases import NOW, keyring, pins
+from tests.unit.trust.cases import NOW, authored, keyring, pins
 
 PROMPTS = 60
 CHECK = ("check", "compose.lock", "--store", "store", "--keys", "keys", "--at", instant(NOW), "--json")
@@ -51,11 +51,15 @@ def patch_folder(patch: PlainPatch, place: str = "patch") -> Files:
     return {f"{place}/{name}": data for name, data in to_files(patch.values, patch.card).items()}
 
 
-def store_of(patches: Iterable[PlainPatch]) -> Files:
-    """Return a store with these patches."""
-    files = {"store/store.json": b'{"layout":1}\n'}
+def store_of(patches: Iterable[PlainPatch], signatures: Mapping[str, bytes | None] | None = None) -> Files:
+    """Return a store with these patches, and what signs them by name: the author where nothing else is said."""
+    files, said = {"store/store.json": b'{"layout":1}\n'}, signatures or {}
     for patch in patches:
-        files |= patch_folder(patch, f"store/patches/{entry_of(patch)}")
+        place = f"store/patches/{entry_of(patch)}"
+        files |= patch_folder(patch, place)
+        signature = said[patch.card.name] if patch.card.name in said else authored(patch.card)
+        if signature is not None:
+            files[f"{place}/{SIGNATURE_FILE}"] = signature
     return files
 
 
@@ -68,10 +72,15 @@ def entry_of(patch: PlainPatch) -> str:
 def keys_of(ring: Keyring | None = None, known: Pins | None = None) -> Files:
     """Return a folder of public keys, with the suites that are vouched for."""
     suites = (known or pins(PROMPTS)).model_dump_json(indent=1)
-    return {"keys/keyring.json": keyring_bytes((ring or keyring()).keys), "keys/suites.json": f"{suites}\n".encode()}
+    return {"keys/keyring.json": keyring_bytes(ring or keyring()), "keys/suites.json": f"{suites}\n".encode()}
 
 
-def locked_files(lock: Lock, patches: Iterable[PlainPatch], evidence: bytes | None = None) -> Files:
+def locked_files(
+    lock: Lock,
+    patches: Iterable[PlainPatch],
+    evidence: bytes | None = None,
+    signatures: Mapping[str, bytes | None] | None = None,
+) -> Files:
     """Return the files of a case about a lock."""
-    files = {"compose.lock": lock_bytes(lock), **store_of(patches), **keys_of()}
+    files = {"compose.lock": lock_bytes(lock), **store_of(patches, signatures), **keys_of()}
     return files if evidence is None else files | {"evidence.json": evidence}

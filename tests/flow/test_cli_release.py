@@ -11,11 +11,15 @@ import pytest
 
 from compose import durable
 from compose.cli import main
+from compose.errors import Rejected
 from compose.patch_files import to_files
+from compose.trust.applying import verify
+from compose.trust.authorship import signature_of
 from compose.trust.claims import Lock, lock_digest
 from compose.trust.clock import instant
 from compose.trust.evidence import PAYLOAD_TYPE, gate_name, statement_bytes, statement_of
 from compose.trust.gates import decide
+from compose.trust.keyring import ROLES
 from compose.trust.keys import load_signer, new_key, revoke_key, rotate_key
 from compose.trust.lockfile import write_lock_file
 from compose.trust.seal import seal
@@ -27,12 +31,12 @@ CHANNEL = ["--channel", "channel"]
 
 
 class Desk:
-    """A maintainer's folder: a store, keys of two hours ago, the suites they vouch for, and locks."""
+    """A maintainer's folder: a store of signed patches, keys of two hours ago, the suites they vouch for, and locks."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.started = datetime.now(UTC) - timedelta(hours=2)
-        for role in ("evaluator", "releaser"):
+        for role in ROLES:
             new_key(root / "keys", role, role, now=self.started)
         durable.write_text(root / "keys" / "suites.json", pins().model_dump_json())
         self.held = members()
@@ -41,7 +45,9 @@ class Desk:
             folder = root / f"patch-{number}"
             for name, data in to_files(one.values, one.card).items():
                 durable.write_bytes(folder / name, data)
-            Store(root / "store").put(folder)
+            stored = Store(root / "store").put(folder)
+            author = load_signer(root / "keys", "author", "author", now=self.started)
+            Store(root / "store").sign(stored, signature_of(stored.locked, author))
 
     def lock(self, version: str = "1.0.0") -> Lock:
         """Return a lock of the patches, which is in compose.lock afterwards."""
@@ -134,6 +140,37 @@ def test_an_audit_denies_what_a_revoked_evaluator_measured(desk: Desk, capsys: p
     assert printed.startswith("UNSOUND  both 1.0.0 (current)")
     assert "key-revoked" in printed
     assert "made numbers up" in printed
+
+
+def test_a_release_keeps_the_signatures_of_authors_for_everyone_who_checks(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.release("1.0.0") == 0
+    for signature in Path("store").rglob("signature.json"):
+        signature.unlink()
+    assert desk.release("1.1.0") == 0
+    assert "warning patch-unsigned: patch tox 1.0.0" in capsys.readouterr().out
+    assert main(["keys", "export", "--out", "public.json"]) == 0
+    assert main(["keys", "import", "public.json", "--keys", "theirs"]) == 0
+    durable.write_bytes(Path("theirs/suites.json"), Path("keys/suites.json").read_bytes())
+    assert main(["keys", "pin", "author", "tox", "--keys", "theirs"]) == 0
+    capsys.readouterr()
+
+    assert main(["audit", "--keys", "theirs", *CHANNEL]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "sound  both 1.0.0 (released)",
+        "UNSOUND  both 1.1.0 (current)",
+        "  error patch-unsigned: patch tox 1.0.0: no signature",
+        "  warning patch-unsigned: patch bias 1.0.0: no signature",
+        "2 releases, 1 unsound",
+    ]
+    with pytest.raises(Rejected, match="patch-unsigned: patch tox") as refused:
+        verify("channel", "both", keys=Path("theirs"), now=datetime.now(UTC))
+    assert refused.value.code == "release-denied"
+
+    revoke_key(desk.root / "keys", "author", now=datetime.now(UTC), reason="laptop stolen")
+    assert main(["audit", *CHANNEL]) == 1
+    assert "error key-revoked: patch bias 1.0.0" in capsys.readouterr().out
 
 
 def test_a_rotated_releaser_takes_the_channel_over(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,6 +30,7 @@ RULES: tuple[Rule, ...] = (
     Rule("budget", budget.check),
     Rule("relations", relations.check),
     Rule("coverage", gates.covered),
+    Rule("authors", signatures.authors),
     Rule("signatures", signatures.check, of_evidence=True),
     Rule("evidence", evidence.check, of_evidence=True),
     Rule("gates", gates.check, of_evidence=True),

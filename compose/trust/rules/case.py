@@ -11,6 +11,7 @@ from compose.patch_files import PlainPatch
 from compose.records import PatchCard
 from compose.trust.claims import Lock, LockedPatch
 from compose.trust.evidence import Statement
+from compose.trust.keyring import PublicKey
 from compose.trust.suites import Pins
 
 
@@ -39,6 +40,9 @@ class Case:
         lock: The lock.
         digest: Its digest.
         patches: By member, what the store holds under its digests, or why the store refused it.
+        authors: By member, the keys of the authors who have signed it (none for an unsigned one), or why the signature
+            was refused.
+        pinned: By name of a patch, the authors of whom one must have signed it.
         init: The start that a sum is made over, likewise; None for other methods.
         exhibits: The evidence.
         pins: The suites that evidence counts on.
@@ -49,6 +53,8 @@ class Case:
     lock: Lock
     digest: str
     patches: Mapping[str, PlainPatch | Rejected]
+    authors: Mapping[str, tuple[PublicKey, ...] | Rejected]
+    pinned: Mapping[str, tuple[str, ...]]
     init: PlainPatch | Rejected | None
     exhibits: tuple[Exhibit, ...]
     pins: Pins

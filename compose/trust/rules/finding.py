@@ -19,6 +19,8 @@ CODES: dict[str, str] = {
     "patch-mismatch": "a lock says something of a patch that its card does not",
     "patch-unproven": "a patch whose origin nobody recorded",
     "patch-base": "a patch was made for another base than the lock's",
+    "patch-unsigned": "nobody has signed a patch",
+    "patch-author": "a patch is signed by another author than the keyring says",
     "patch-width": "a patch is not as wide as the result",
     "result-mismatch": "a lock's result is not what its method makes of its patches",
     "result-norm": "the rows of a result are much shorter or longer than those it was made of",
@@ -77,12 +79,13 @@ def finding(
     )
 
 
-def refused(error: Rejected, *, subject: str = "") -> Finding:
+def refused(error: Rejected, *, subject: str = "", severity: Literal["error", "warning"] = "error") -> Finding:
     """Return the finding about something that was refused, under the same code.
 
     Args:
         error: Why it was refused.
         subject: What it was, where the error's own subject does not say it.
+        severity: Whether it denies.
     """
     return finding(
         error.code,
@@ -90,6 +93,7 @@ def refused(error: Rejected, *, subject: str = "") -> Finding:
         expected=error.expected,
         got=error.got,
         fix=error.fix,
+        severity=severity,
     )
 
 

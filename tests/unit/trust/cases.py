@@ -20,12 +20,12 @@ from compose.errors import Rejected
 from compose.parse import card_bytes, make_record, revise
 from compose.patch_files import PlainPatch, values_digest
 from compose.records import PatchCard
+from compose.trust.authorship import signature_of
 from compose.trust.check import check, gather
 from compose.trust.claims import (
     ClaimedBase,
     GateClaim,
     Lock,
-    LockedPatch,
     MethodClaim,
     ResultClaim,
     Verdict,
@@ -44,6 +44,7 @@ from compose.trust.evidence import (
 from compose.trust.gates import decide
 from compose.trust.keyring import Keyring, PublicKey, Role
 from compose.trust.seal import seal
+from compose.trust.store import Stored
 from compose.trust.suites import Pins, SuitePin
 from tests.unit.trust.measurements import DATA, measured, passages, passages_pin, pin, prompt_ids, series
 
@@ -60,10 +61,11 @@ GATES = (
 
 
 class Drawer:
-    """Patches in memory, found by digest like those of a store."""
+    """Patches in memory, found by digest like those of a store, and signed by the author where nothing else is said."""
 
-    def __init__(self, held: Iterable[PlainPatch]) -> None:
+    def __init__(self, held: Iterable[PlainPatch], signatures: Mapping[str, bytes | None] | None = None) -> None:
         self.held = tuple(held)
+        self.signatures = signatures or {}
 
     def get(self, prefix: str, card_digest: str) -> PlainPatch:
         """Return the patch of these digests."""
@@ -81,6 +83,16 @@ class Drawer:
             if values_digest(one.values) == prefix:
                 return one
         raise _missing(prefix)
+
+    def signature(self, prefix: str, card_digest: str) -> bytes | None:
+        """Return what is said to be the signature of a patch, by its name; that of the author when nothing is."""
+        card = self.get(prefix, card_digest).card
+        return self.signatures[card.name] if card.name in self.signatures else authored(card)
+
+
+def authored(card: PatchCard, *, role: Role = "author", holder: str = "") -> bytes:
+    """Return the signature of a holder of a role on the patch of a card."""
+    return signature_of(Stored(card, digest.of_bytes(card_bytes(card))).locked, signer(role, holder))
 
 
 def _missing(prefix: str) -> Rejected:
@@ -140,17 +152,7 @@ def locked(
         version="1.0.0",
         base=ClaimedBase(name="tiny", fingerprint=BASE),
         method=method or MethodClaim(name="concat"),
-        patches=tuple(
-            LockedPatch(
-                name=card.name,
-                version=card.version,
-                digest=card.prefix,
-                card=digest.of_bytes(card_bytes(card)),
-                tokens=card.tokens,
-                risks=card.risks,
-            )
-            for card in cards
-        ),
+        patches=tuple(Stored(card, digest.of_bytes(card_bytes(card))).locked for card in cards),
         result=ResultClaim(digest=DATA, tokens=1, dim=1, expression="-"),
         gates=GATES,
     )
@@ -257,9 +259,11 @@ def verdict(
     keys: Keyring | None = None,
     known: Pins | None = None,
     now: datetime = NOW,
+    signatures: Mapping[str, bytes | None] | None = None,
 ) -> Verdict:
     """Return the verdict on a lock."""
-    case = gather(lock, Drawer(held), evidence or {}, keyring=keys or keyring(), pins=known or pins(), now=now)
+    drawer = Drawer(held, signatures)
+    case = gather(lock, drawer, evidence or {}, keyring=keys or keyring(), pins=known or pins(), now=now)
     return check(case, proven=proven)
 
 

@@ -239,6 +239,7 @@ def test_no_difference_is_silent(filled: Store, field: str) -> None:
         "result": {**lock.result.model_dump(mode="json"), "dim": 3},
         "gates": [GATE, GATE],
         "suites": ["toxicity"],
+        "require_signed_patches": True,
     }
     changed = Lock.model_validate_json(json.dumps({**lock.model_dump(mode="json"), field: other[field]}))
 
