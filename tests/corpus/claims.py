@@ -68,6 +68,8 @@ def _sound_manifests() -> Iterator[CaseFolder]:
     yield CaseFolder("manifest_ok", "A manifest that the store fulfils.", LOCK, files=_manifest(MANIFEST))
     windows = MANIFEST.replace("\n", "\r\n")
     yield CaseFolder("manifest-crlf_ok", "Windows' line ends.", LOCK, faults=(37,), files=_manifest(windows))
+    signed = MANIFEST.replace("\n[base]", "require_signed_patches = true\n\n[base]")
+    yield CaseFolder("manifest-signed_ok", "Signatures are asked for.", LOCK, files=_manifest(signed))
     mean = MANIFEST.replace('"concat"', '"mean"\nparams = { weights = [0.5, 0.5] }')
     yield CaseFolder("manifest-mean_ok", "A method with parameters.", LOCK, files=_manifest(mean))
     needs = patch("tox", "toxicity", requires=(Relation(name="bias", range=">=1.0.0"),))
@@ -95,6 +97,8 @@ def _manifests() -> Iterator[tuple[str, str, int, str | bytes]]:
     yield "no-base", "A key that must be there is not.", 30, MANIFEST.replace("fingerprint", "# fingerprint")
     yield "text-for-number", "A text where a number belongs.", 30, MANIFEST.replace("0.1", '"0.1"')
     yield "bool-for-number", "A yes where a number belongs.", 30, MANIFEST.replace("limit = 0.1", "limit = true")
+    asked = MANIFEST.replace("\n[base]", 'require_signed_patches = "yes"\n\n[base]')
+    yield "text-for-yes", "A text where a yes or no belongs.", 30, asked
     yield "version-short", "1.0 for 1.0.0.", 25, MANIFEST.replace('"1.0.0"', '"1.0"', 1)
     yield "key-twice", "One key twice.", 31, MANIFEST.replace('name = "both"', 'name = "both"\nname = "other"')
     yield "patch-twice", "One patch twice.", 31, MANIFEST.replace('name = "bias"', 'name = "tox"')

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.corpus.artifacts import SOUND_PATCH, artifact_cases
+from tests.corpus.authors import author_cases
 from tests.corpus.claims import SOUND_MANIFEST, claim_cases
 from tests.corpus.folder import CaseFolder
 from tests.corpus.proofs import SOUND_PROOF, proof_cases
@@ -63,7 +64,7 @@ def main() -> None:
     for name, files in SOUND_FOLDERS.items():
         write(SOUND / name, files)
     names = set()
-    for case in (*artifact_cases(), *claim_cases(), *proof_cases()):
+    for case in (*artifact_cases(), *claim_cases(), *author_cases(), *proof_cases()):
         if case.name in names:
             raise ValueError(f"two cases are called {case.name}")
         names.add(case.name)
