@@ -87,6 +87,7 @@ CODES: dict[str, str] = {
     "channel-forged": "a release channel whose signatures are not those of its releasers",
     "channel-mixed": "files of a release channel that do not belong together",
     "channel-invalid": "a release channel that is malformed",
+    "proposal-refused": "a change of a release channel that waits for signatures, and that nobody should sign",
     "channel-unreachable": "a release channel, or a file of it, that could not be fetched",
     "release-invalid": "a release or a history of releases that is malformed or cannot have happened",
     "release-order": "a release, rollback or yank that cannot follow what a channel has had",

@@ -15,7 +15,7 @@ from compose.cli.text import printable
 if TYPE_CHECKING:
     from compose.trust.client import Reader
     from compose.trust.metadata import Writer
-    from compose.trust.release import Event
+    from compose.trust.release import Event, Withdrawal
     from compose.trust.releasing import Check
 
 
@@ -49,6 +49,7 @@ def change(arguments: argparse.Namespace, done: Callable[[Path, str, str, str, W
     writer = writer_of(arguments, now)
     event = done(arguments.channel, arguments.name, arguments.version, arguments.reason, writer, now)
     print(printable(told(event, arguments.name)))
+    say_waiting(arguments)
     return 0
 
 
@@ -94,6 +95,24 @@ def full_check(keys: Path) -> Check:
     return lambda lock, patches, evidence, now: check_release(
         lock, patches, evidence, keyring=keyring, pins=pins, now=now
     )
+
+
+def say_waiting(arguments: argparse.Namespace) -> bool:
+    """Return whether a change of the channel waits for more releasers, and print how to sign it."""
+    from compose.trust.cosigning import awaited
+    from compose.trust.keyring import read_keyring
+
+    lacking = awaited(arguments.channel, read_keyring(arguments.keys))
+    if lacking:
+        print(f"no reader sees it yet; releasers who must sign it too: {lacking}")
+        print(f"each of them: compose release --cosign --channel {arguments.channel}")
+    return lacking > 0
+
+
+def told_withdrawal(withdrawal: Withdrawal) -> str:
+    """Return what was taken back, on one line."""
+    patch = withdrawal.patch
+    return f"{withdrawal.at}  yank patch {patch.name} {patch.version} ({patch.digest[:19]}): {withdrawal.reason}"
 
 
 def told(event: Event, name: str) -> str:

@@ -1,4 +1,4 @@
-"""`compose keys new|list|rotate|revoke|pin|export|import`: who may sign what, and whose signatures are trusted."""
+"""`compose keys new|list|rotate|revoke|pin|threshold|export|import`: who may sign what, and who is trusted."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pin = _action(actions, "pin", "accept patches of some names from one author alone", _pin)
     pin.add_argument("name", help="the author; others who are pinned for a patch stay so")
     pin.add_argument("patches", nargs="+", metavar="PATCH", help="names of patches")
+    threshold = _action(actions, "threshold", "let it take several releasers to change a channel", _threshold)
+    threshold.add_argument("number", type=int, metavar="N", help="how many; 1 where nothing is said")
     export = _action(actions, "export", "write the public keys, for others to import", _export)
     export.add_argument("--out", type=Path, metavar="FILE", help="where to; printed when not given")
     take = _action(actions, "import", "trust the public keys of a keyring", _import)
@@ -99,7 +101,7 @@ def _list(arguments: argparse.Namespace) -> int:
     for key in keyring.keys:
         rows.append((key.name, key.role, key.key_id[:8], key.created[:10], key.expires[:10], _state(key)))
     print(printable(aligned(rows)))
-    for line in _pinned(keyring):
+    for line in _policy(keyring):
         print(line)
     return 0
 
@@ -131,7 +133,17 @@ def _pin(arguments: argparse.Namespace) -> int:
     from compose.trust.keys import pin_patches
 
     keyring = pin_patches(arguments.keys, arguments.name, arguments.patches)
-    print("\n".join(line for line in _pinned(keyring) if line.partition(":")[0] in arguments.patches))
+    print("\n".join(line for line in _policy(keyring) if line.partition(":")[0] in arguments.patches))
+    return 0
+
+
+def _threshold(arguments: argparse.Namespace) -> int:
+    """Say how many releasers must sign."""
+    from compose.trust.keys import set_threshold
+
+    set_threshold(arguments.keys, arguments.number)
+    print(f"releasers who must sign a channel: {arguments.number}")
+    print("hand your channels over: compose release --renew --channel DIR; give the keyring to everyone who reads them")
     return 0
 
 
@@ -165,16 +177,17 @@ def _import(arguments: argparse.Namespace) -> int:
             got="no such file",
             fix="check the path",
         )
-    before = set(_pinned(known_keys(arguments.keys)))
+    before = set(_policy(known_keys(arguments.keys)))
     changed = import_keys(arguments.keys, data, subject=str(path))
-    pinned = [line for line in _pinned(known_keys(arguments.keys)) if line not in before]
-    print("\n".join([*map(_line, changed), *pinned]) or "nothing new")
+    policy = [line for line in _policy(known_keys(arguments.keys)) if line not in before]
+    print("\n".join([*map(_line, changed), *policy]) or "nothing new")
     return 0
 
 
-def _pinned(keyring: Keyring) -> list[str]:
-    """Return who must have signed which patch, a line each."""
-    return [f"{patch}: signed by {' or '.join(holders)}, or denied" for patch, holders in keyring.authors.items()]
+def _policy(keyring: Keyring) -> list[str]:
+    """Return whose signatures are asked for: who must have signed which patch, and how many a channel; a line each."""
+    lines = [f"{patch}: signed by {' or '.join(holders)}, or denied" for patch, holders in keyring.authors.items()]
+    return [*lines, f"channels: signed by {keyring.threshold} releasers"] if keyring.threshold > 1 else lines
 
 
 def _line(key: PublicKey) -> str:

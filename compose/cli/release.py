@@ -1,6 +1,7 @@
 """`compose release compose.lock --evidence E --channel DIR`: check once more, sign, and make it the current version.
 
-Nothing skips the check. Exit status 1 when it denies; nothing is released then.
+Nothing skips the check. Exit status 1 when it denies; nothing is released then. Where it takes several releasers, the
+others run the check again and sign with --cosign.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import argparse
 from datetime import UTC, datetime
 from pathlib import Path
 
-from compose.cli.channel import add_writing, full_check, told, writer_of
+from compose.cli.channel import add_writing, full_check, say_waiting, told, told_withdrawal, writer_of
 from compose.cli.text import printable
 from compose.cli.verb import Verb
 from compose.errors import Rejected
@@ -24,13 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", type=Path, default=Path("store"), metavar="DIR", help="the store (default: store)")
     parser.add_argument("--note", default="", metavar="TEXT", help="what its users should know")
     add_writing(parser)
-    parser.add_argument(
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
         "--renew", action="store_true", help="release nothing: sign the channel anew before it expires, or for new keys"
     )
+    instead.add_argument("--waiting", action="store_true", help="print and check the change that waits for signatures")
+    instead.add_argument("--cosign", action="store_true", help="sign that change too, once it has passed the check")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Return 0 once it is released or renewed, 1 when the check denies.
+    """Return 0 once it is released, renewed or cosigned, or waits for others to; 1 when the check denies.
 
     Raises:
         Rejected: `settings-invalid` without a lock to release; and what reading the files and writing the channel
@@ -38,12 +42,14 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if arguments.renew:
         return _renew(arguments)
+    if arguments.waiting or arguments.cosign:
+        return _cosign(arguments)
     if arguments.lock is None:
         raise Rejected(
             "settings-invalid",
             subject="compose release",
-            expected="the lock to release, or --renew",
-            got="neither",
+            expected="the lock to release, or --renew, --waiting or --cosign",
+            got="none of them",
             fix="compose release compose.lock --evidence FILE --channel DIR",
         )
     return _release(arguments)
@@ -71,6 +77,7 @@ def _release(arguments: argparse.Namespace) -> int:
         return 1
     event = publish(arguments.channel, bundle, writer, now)
     print(printable(told(event, lock.name)))
+    say_waiting(arguments)
     return 0
 
 
@@ -81,7 +88,33 @@ def _renew(arguments: argparse.Namespace) -> int:
 
     now = datetime.now(UTC)
     version = renew(arguments.channel, writer_of(arguments, now), now)
-    print(f"channel version {version}: readers believe it for {TIMESTAMP_DAYS} days")
+    if version is not None:
+        print(f"channel version {version}: readers believe it for {TIMESTAMP_DAYS} days")
+    say_waiting(arguments)
+    return 0
+
+
+def _cosign(arguments: argparse.Namespace) -> int:
+    """Print and check the change that waits, and sign it if that is asked for."""
+    from compose.cli.check import told as told_verdict
+    from compose.trust.cosigning import cosign, review
+    from compose.trust.keyring import read_keyring
+
+    now, check = datetime.now(UTC), full_check(arguments.keys)
+    if arguments.cosign:
+        waiting = cosign(arguments.channel, writer_of(arguments, now), now, check=check)
+    else:
+        waiting = review(arguments.channel, read_keyring(arguments.keys), now, check=check)
+    lines = [told(event, name) for name, event in waiting.events]
+    lines += [told_withdrawal(each) for each in waiting.withdrawals]
+    lines += ["the channel's releasers, or how many must sign, are named anew"] if waiting.new_root else []
+    lines += [told_verdict(one.verdict, f"{one.release.name} {one.release.version}") for one in waiting.reviewed]
+    print(printable("\n".join(lines) or "the channel is renewed, and holds what it held"))
+    if not waiting.allowed:
+        print("nothing was signed")
+        return 1
+    if not say_waiting(arguments):
+        print("enough releasers have signed: readers see it")
     return 0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from datetime import UTC, datetime
 
-from compose.cli.channel import add_change, change, writer_of
+from compose.cli.channel import add_change, change, say_waiting, told_withdrawal, writer_of
 from compose.cli.text import printable
 from compose.cli.verb import Verb
 
@@ -33,8 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     now = datetime.now(UTC)
     writer = writer_of(arguments, now)
     for each in withdraw(arguments.channel, arguments.name, arguments.version, arguments.reason, writer, now):
-        patch = each.patch
-        print(printable(f"{each.at}  yank patch {patch.name} {patch.version} ({patch.digest[:19]}): {each.reason}"))
+        print(printable(told_withdrawal(each)))
+    say_waiting(arguments)
     return 0
 
 

@@ -25,7 +25,7 @@ from compose.plain_file import read_bytes
 from compose.records import ParentRef
 from compose.trust.claims import ClaimedBase, canonical
 from compose.trust.clock import instant
-from compose.trust.metadata import HASH, TARGETS_FOLDER, Signatures, Writer, read_signed, write_signed
+from compose.trust.metadata import HASH, TARGETS_FOLDER, Signatures, Writer, read_signed, renew_signed, write_signed
 from compose.trust.release import (
     HISTORY_FILE,
     MAX_HISTORY_BYTES,
@@ -91,7 +91,7 @@ def publish(channel: Path, bundle: Bundle, writer: Writer, now: datetime) -> Eve
     }
     subject = f"release of {bundle.name} {bundle.version}"
     release = make_record(Release, fields, subject=subject, code="release-invalid")
-    with _writing(channel, writer, now) as session:
+    with writing(channel, writer, now) as session:
         withdrawn = session.withdrawals().among(release.patches)
         if withdrawn is not None:
             raise _withdrawn(subject, withdrawn)
@@ -109,7 +109,7 @@ def rollback(channel: Path, name: str, version: str, reason: str, writer: Writer
         Rejected: `release-missing` when no such version was released; `release-order` when it is yanked or current, or
             the reason is empty; and as `publish`.
     """
-    with _writing(channel, writer, now) as session:
+    with writing(channel, writer, now) as session:
         return session.commit(name, _Done("rollback", version, session.released(name, version), reason), {})
 
 
@@ -119,7 +119,7 @@ def yank(channel: Path, name: str, version: str, reason: str, writer: Writer, no
     Raises:
         Rejected: As `rollback`.
     """
-    with _writing(channel, writer, now) as session:
+    with writing(channel, writer, now) as session:
         return session.commit(name, _Done("yank", version, session.released(name, version), reason), {})
 
 
@@ -134,7 +134,7 @@ def withdraw(
         Rejected: `release-missing`, when no release has such a patch that is not withdrawn; `release-invalid` without a
             reason; and as `publish`.
     """
-    with _writing(channel, writer, now) as session:
+    with writing(channel, writer, now) as session:
         before = session.withdrawals()
         found = {
             patch.digest: patch
@@ -159,19 +159,19 @@ def withdraw(
         return added
 
 
-def renew(channel: Path, writer: Writer, now: datetime) -> int:
-    """Return the channel's version after it was signed anew: what it says is the same, and counts for longer.
+def renew(channel: Path, writer: Writer, now: datetime) -> int | None:
+    """Return the channel's version after it was signed anew, or None while that waits: what it says counts for longer.
 
-    This also hands a channel over to the releasers that the keyring holds now.
+    This also hands a channel over to the releasers that the keyring holds now. Where that takes several releasers, the
+    new version waits for them, as every change does (compose.trust.cosigning).
 
     Raises:
         Rejected: `release-missing`, when there is no channel; and as `publish`.
     """
-    with _writing(channel, writer, now) as session:
+    with writing(channel, writer, now) as session:
         if session.before is None:
             raise _nothing(channel, "a channel")
-        write_signed(channel, session.before, session.before.targets, writer, now)
-        return session.before.version + 1
+        return session.before.version + 1 if renew_signed(channel, session.before, writer, now) else None
 
 
 class _Done(NamedTuple):
@@ -184,17 +184,15 @@ class _Done(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Session:
-    """A channel that nobody else writes to, as it was when it was locked."""
+class Held:
+    """The files in a channel's folder that some targets name."""
 
     channel: Path
-    before: Signatures | None
-    writer: Writer
-    now: datetime
+    targets: Mapping[str, TargetFile]
 
     def read(self, path: str, max_bytes: int) -> bytes | None:
-        """Return a file of the channel, verified against its metadata, or None when they name no such file."""
-        target = self.before.targets.get(path) if self.before else None
+        """Return a file of the channel, verified against the targets, or None when they name no such file."""
+        target = self.targets.get(path)
         if target is None:
             return None
         place = self.channel / TARGETS_FOLDER / target.get_prefixed_paths()[0]
@@ -221,9 +219,18 @@ class _Session:
         data = self.read(WITHDRAWN_FILE, MAX_HISTORY_BYTES)
         return Withdrawals() if data is None else read_withdrawals(data, subject=f"{self.channel}: {WITHDRAWN_FILE}")
 
+
+@dataclass(frozen=True)
+class Session(Held):
+    """A channel that nobody else writes to, as it was when it was locked."""
+
+    before: Signatures | None
+    writer: Writer
+    now: datetime
+
     def released_patches(self) -> Iterator[ParentRef]:
         """Yield the patches of every release whose seal counts; the others are refused by every reader anyway."""
-        for path in sorted(self.before.targets) if self.before else ():
+        for path in sorted(self.targets):
             if not path.endswith(f"/{RELEASE_FILE}"):
                 continue
             sealed = self.read(path, MAX_SEALED_BYTES) or b""
@@ -257,7 +264,7 @@ class _Session:
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """Make these files part of the channel's next version, which keeps all others."""
-        targets = dict(self.before.targets) if self.before else {}
+        targets = dict(self.targets)
         for path, data in files.items():
             targets[path] = TargetFile.from_data(path, data, [HASH])
             (hashed,) = targets[path].get_prefixed_paths()
@@ -266,8 +273,12 @@ class _Session:
 
 
 @contextmanager
-def _writing(channel: Path, writer: Writer, now: datetime) -> Iterator[_Session]:
-    """Yield a session at a channel, for a signer whom readers will believe."""
+def writing(channel: Path, writer: Writer, now: datetime) -> Iterator[Session]:
+    """Yield a session at a channel, for a signer whom readers will believe.
+
+    Raises:
+        Rejected: `key-role`, `key-revoked`, `key-expired`; as `read_signed`.
+    """
     key = writer.keyring.find(writer.signer.public_key.keyid)
     if key is None or key.role != "releaser":
         raise Rejected(
@@ -279,7 +290,8 @@ def _writing(channel: Path, writer: Writer, now: datetime) -> Iterator[_Session]
         )
     key.check_in_force(now)
     with durable.locked(channel, waiting_for="another writer of this channel"):
-        yield _Session(channel, read_signed(channel, writer.keyring), writer, now)
+        before = read_signed(channel, writer.keyring)
+        yield Session(channel, before.targets if before else {}, before, writer, now)
 
 
 def _nothing(channel: Path, wanted: str) -> Rejected:

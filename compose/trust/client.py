@@ -1,9 +1,10 @@
 """Reading a release channel: what is current, and its files, verified from bytes to bytes.
 
 TUF's own client (tuf.ngclient) follows the channel and remembers what it saw, so that an older channel (rollback), one
-that is held back (freeze), and parts of different versions (mix-and-match) are refused. On top of that, a releaser of
-the reader's own keyring who counts now must have signed the channel's root and the release itself; and what was seen of
-a history or of the withdrawals must still be there, so that a yank cannot be lost by whoever restores an old copy.
+that is held back (freeze), and parts of different versions (mix-and-match) are refused. On top of that, as many
+releasers of the reader's own keyring as it asks for, whose keys count now, must have signed the channel's root, and one
+of them the release itself; and what was seen of a history or of the withdrawals must still be there, so that a yank
+cannot be lost by whoever restores an old copy.
 
 Nothing is read twice: a file is fetched into memory, its digest is compared, and these bytes are handed on.
 """
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import platformdirs
 from tuf.api.exceptions import DownloadHTTPError, RepositoryError
@@ -66,6 +68,45 @@ class Fetched:
     digest: str
     signed_by: tuple[str, ...]
     files: Mapping[str, bytes] = field(repr=False)
+
+
+class Named(NamedTuple):
+    """A release as a history names it: its name, its version and the digest of its release.json."""
+
+    name: str
+    version: str
+    digest: str
+
+
+def open_release(
+    sealed: bytes, named: Named, keyring: Keyring, now: datetime, *, subject: str
+) -> tuple[Release, tuple[str, ...]]:
+    """Return what a release.json says and the ids of the keys that sealed it.
+
+    Raises:
+        Rejected: What `open_seal` refuses; `release-invalid`; `channel-mixed` when another release was meant.
+    """
+    place = f"{subject}{RELEASE_FILE}"
+    opened = open_seal(sealed, keyring, "releaser", now, payload_type=RELEASE_TYPE, subject=place)
+    release = read_release(opened.payload, subject=place)
+    found = Named(release.name, release.version, digest.of_bytes(sealed))
+    if found != named:
+        raise mixed(place, " ".join(named), " ".join(found))
+    return release, opened.key_ids
+
+
+def read_files(release: Release, read: Callable[[str], bytes], *, subject: str) -> dict[str, bytes]:
+    """Return every file of a release by its path, verified against it.
+
+    Raises:
+        Rejected: What reading refuses; `channel-mixed` for other bytes than the release lists.
+    """
+    files = {}
+    for file in release.files:
+        files[file.path] = read(file.path)
+        if digest.of_bytes(files[file.path]) != file.digest:
+            raise mixed(f"{subject}{file.path}", file.digest, digest.of_bytes(files[file.path]))
+    return files
 
 
 class Reader:
@@ -147,24 +188,14 @@ class Reader:
         if wanted in history.yanked and not withdrawn:
             raise self._yanked(history.yanked[wanted])
         prefix = f"{name}/{wanted}/"
-        sealed, subject = self._target(prefix + RELEASE_FILE), f"{self.source} {prefix}{RELEASE_FILE}"
-        opened = open_seal(
-            sealed, self._trip.keyring, "releaser", self._trip.now, payload_type=RELEASE_TYPE, subject=subject
-        )
-        release = read_release(opened.payload, subject=subject)
-        found = digest.of_bytes(sealed)
-        if (release.name, release.version, found) != (name, wanted, history.released[wanted]):
-            expected = f"{name} {wanted}, {history.released[wanted]}"
-            raise mixed(subject, expected, f"{release.name} {release.version}, {found}")
+        sealed, subject = self._target(prefix + RELEASE_FILE), f"{self.source} {prefix}"
+        named = Named(name, wanted, history.released[wanted])
+        release, signed_by = open_release(sealed, named, self._trip.keyring, self._trip.now, subject=subject)
         lost = self.withdrawals().among(release.patches)
         if lost is not None and not withdrawn:
             raise self._withdrawn(f"{name} {wanted} with {lost.patch.name} {lost.patch.version}", lost.at, lost.reason)
-        files = {}
-        for file in release.files:
-            files[file.path] = self._target(prefix + file.path)
-            if digest.of_bytes(files[file.path]) != file.digest:
-                raise mixed(f"{self.source} {prefix}{file.path}", file.digest, digest.of_bytes(files[file.path]))
-        return Fetched(release, found, opened.key_ids, files)
+        files = read_files(release, lambda path: self._target(prefix + path), subject=subject)
+        return Fetched(release, named.digest, signed_by, files)
 
     def _target(self, path: str) -> bytes:
         """Return the bytes of a file that the channel's metadata name, verified against them."""
@@ -268,7 +299,7 @@ def open_channel(source: str, keyring: Keyring, *, state: Path, now: datetime) -
         updater.refresh()
         root = Metadata[Root].from_bytes((state / "root.json").read_bytes())
         if not vouched(root, keyring, now):
-            raise _not_vouched(source)
+            raise _not_vouched(source, keyring)
         yield Reader(_Trip(source, keyring, state, now), updater, fetcher)
 
 
@@ -298,7 +329,7 @@ def _trusted_root(source: str, fetcher: FetcherInterface, keyring: Keyring, stat
     else:
         raise RepositoryError(f"more than {MAX_ROOTS} roots")
     if found is None:
-        raise _not_vouched(source, none=version == 1)
+        raise _not_vouched(source, keyring, none=version == 1)
     return found
 
 
@@ -318,12 +349,14 @@ def _remembered_root(path: Path) -> bytes:
     return data
 
 
-def _not_vouched(source: str, *, none: bool = False) -> Rejected:
+def _not_vouched(source: str, keyring: Keyring, *, none: bool = False) -> Rejected:
     """Return the error about a channel of people whom the reader does not trust."""
+    several = keyring.threshold > 1
+    who = f"{keyring.threshold} releasers of your keyring have" if several else "a releaser of your keyring has"
     return refused(
         "channel-keys",
         source,
-        "a root that a releaser of your keyring has signed whose key counts now",
-        "no root at all" if none else "one that nobody of them has signed",
+        f"a root that {who} signed with a key that counts now" + (", and that asks for as many" if several else ""),
+        "no root at all" if none else f"one that {'too few' if several else 'none'} of them have signed",
         "check the address; if the releasers have new keys, get their keyring and `compose keys import` it",
     )

@@ -3,7 +3,8 @@
 A key has one role. It counts from its creation until it expires, and not at all once it is revoked, whenever it
 signed: a thief can write any date. A rotated key goes on counting until it expires, for what it has signed.
 
-A keyring may also say whose signature a patch must carry, by the patch's name and the author's, which outlives keys.
+A keyring may also say whose signature a patch must carry, by the patch's name and the author's, which outlives keys;
+and how many releasers it takes to change a channel.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from compose.trust.clock import Instant, instant, moment
 
 KEYRING_FILE = "keyring.json"
 MAX_KEYRING_BYTES = 1024 * 1024
+MAX_THRESHOLD = 16
 HEX_256 = "[0-9a-f]{64}"
 
 Role = Literal["author", "evaluator", "releaser"]
@@ -110,6 +112,11 @@ def _nobody(value: object) -> bool:
     return value == {}
 
 
+def _one(value: object) -> bool:
+    """Return whether one releaser is enough, as it was before a keyring could say so."""
+    return value == 1
+
+
 Holders = Annotated[tuple[Name, ...], Field(min_length=1, max_length=64)]
 
 
@@ -120,17 +127,26 @@ class Keyring(Claim):
         schema_version: Layout of this record.
         keys: The keys.
         authors: Name of a patch -> the authors of whom one must have signed it. Other patches may go unsigned.
+        threshold: How many releasers must have signed what a channel holds.
     """
 
     schema_version: Literal[1] = 1
     keys: Annotated[tuple[PublicKey, ...], Field(max_length=1024)] = ()
     authors: Annotated[Mapping[Name, Holders], Field(max_length=1024, exclude_if=_nobody)] = Field(default_factory=dict)
+    threshold: Annotated[int, Field(ge=1, le=MAX_THRESHOLD, exclude_if=_one)] = 1
 
     @model_validator(mode="after")
     def _keys_are_distinct(self) -> Self:
         ids = [key.key_id for key in self.keys]
         if len(set(ids)) != len(ids):
             raise ValueError("one key must not stand in the keyring twice, under other names or roles neither")
+        return self
+
+    @model_validator(mode="after")
+    def _has_enough_releasers(self) -> Self:
+        holders = {key.name for key in self.keys if key.role == "releaser"}
+        if self.threshold > max(1, len(holders)):
+            raise ValueError(f"a threshold of {self.threshold} needs as many releasers, and there are {len(holders)}")
         return self
 
     @model_validator(mode="after")

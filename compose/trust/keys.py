@@ -122,7 +122,7 @@ def import_keys(folder: Path, data: bytes, *, subject: str) -> tuple[PublicKey, 
     """Return the keys of another keyring that are new in this folder's or were revoked there, and take them over.
 
     A key is never taken back from revoked to trusted, and the role of a known key never changes. Who must sign a patch
-    is taken over for the patches of which this keyring does not say it.
+    is taken over for the patches of which this keyring does not say it, and the higher threshold of the two counts.
 
     Raises:
         Rejected: `keyring-invalid`, when the other keyring is malformed or says another thing of a known key.
@@ -145,7 +145,12 @@ def import_keys(folder: Path, data: bytes, *, subject: str) -> tuple[PublicKey, 
             if known is None or (known.revoked is None and key.revoked is not None):
                 ours[key.key_id] = key
                 changed.append(key)
-        _write(folder, revised(before, keys=tuple(ours.values()), authors={**theirs.authors, **before.authors}))
+        both = {
+            "keys": tuple(ours.values()),
+            "authors": {**theirs.authors, **before.authors},
+            "threshold": max(theirs.threshold, before.threshold),
+        }
+        _write(folder, revised(before, **both))
     return tuple(changed)
 
 
@@ -171,6 +176,16 @@ def pin_patches(folder: Path, holder: str, patches: Iterable[str]) -> Keyring:
         keyring = revised(keyring, authors=authors)
         _write(folder, keyring)
     return keyring
+
+
+def set_threshold(folder: Path, threshold: int) -> None:
+    """Let it take so many releasers to change a channel.
+
+    Raises:
+        Rejected: `keyring-invalid`, when the keyring has fewer, or there is none.
+    """
+    with _writing(folder):
+        _write(folder, revised(read_keyring(folder), threshold=threshold))
 
 
 def load_signer(folder: Path, name: str, role: Role, *, now: datetime, passphrase: bytes | None = None) -> CryptoSigner:

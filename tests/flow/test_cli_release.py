@@ -12,7 +12,6 @@ import pytest
 from compose import durable
 from compose.cli import main
 from compose.errors import Rejected
-from compose.patch_files import to_files
 from compose.trust.applying import verify
 from compose.trust.authorship import signature_of
 from compose.trust.claims import Lock, lock_digest
@@ -24,7 +23,7 @@ from compose.trust.keys import load_signer, new_key, revoke_key, rotate_key
 from compose.trust.lockfile import write_lock_file
 from compose.trust.seal import seal
 from compose.trust.store import Store
-from tests.unit.trust.cases import N, locked, measurement, members, pins
+from tests.unit.trust.cases import N, folder_of, locked, measurement, members, pins
 from tests.unit.trust.measurements import series
 
 CHANNEL = ["--channel", "channel"]
@@ -41,11 +40,7 @@ class Desk:
         durable.write_text(root / "keys" / "suites.json", pins().model_dump_json())
         self.held = members()
         for number, one in enumerate(self.held):
-            assert one.card is not None
-            folder = root / f"patch-{number}"
-            for name, data in to_files(one.values, one.card).items():
-                durable.write_bytes(folder / name, data)
-            stored = Store(root / "store").put(folder)
+            stored = Store(root / "store").put(folder_of(one, root / f"patch-{number}"))
             author = load_signer(root / "keys", "author", "author", now=self.started)
             Store(root / "store").sign(stored, signature_of(stored.locked, author))
 
@@ -185,6 +180,59 @@ def test_a_rotated_releaser_takes_the_channel_over(desk: Desk, capsys: pytest.Ca
     assert sorted(roots) == [1, 2]
 
 
+def test_where_it_takes_two_releasers_nothing_counts_before_both_have_signed(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new_key(desk.root / "keys", "second", "releaser", now=desk.started)
+    assert main(["keys", "threshold", "2"]) == 0
+    assert main(["keys", "list"]) == 0
+    assert capsys.readouterr().out.endswith("channels: signed by 2 releasers\n")
+    desk.measure(desk.lock())
+    release = ["release", "compose.lock", "--evidence", "evidence.json", "--key", "releaser", *CHANNEL]
+    assert main(release) == 0
+    printed = capsys.readouterr().out
+    assert "releasers who must sign it too: 1" in printed
+    assert "compose release --cosign --channel channel" in printed
+    assert main(["current", "both", *CHANNEL]) == 2
+    capsys.readouterr()
+
+    assert main(["release", "--waiting", *CHANNEL]) == 0
+    looked = capsys.readouterr().out
+    assert "release both 1.0.0" in looked
+    assert "allow: both 1.0.0" in looked
+    assert main(["release", "--cosign", "--key", "releaser", *CHANNEL]) == 2
+    assert capsys.readouterr().err.startswith("proposal-refused:")
+    assert main(["release", "--cosign", "--key", "second", *CHANNEL]) == 0
+    assert capsys.readouterr().out.endswith("enough releasers have signed: readers see it\n")
+    assert main(["current", "both", *CHANNEL]) == 0
+    assert main(["audit", *CHANNEL]) == 0
+    assert main(["release", "--renew", "--key", "second", *CHANNEL]) == 0
+    assert "channel version 2: readers believe it" in capsys.readouterr().out
+
+    assert main(["yank", "tox", "1.0.0", "--patch", "--reason", "stolen", "--key", "second", *CHANNEL]) == 0
+    assert main(["current", "both", *CHANNEL]) == 0
+    assert main(["release", "--cosign", "--key", "releaser", *CHANNEL]) == 0
+    assert "yank patch tox 1.0.0" in capsys.readouterr().out
+    assert main(["current", "both", *CHANNEL]) == 2
+
+
+def test_nobody_cosigns_what_their_own_check_denies(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    new_key(desk.root / "keys", "second", "releaser", now=desk.started)
+    assert main(["keys", "threshold", "2"]) == 0
+    desk.measure(desk.lock())
+    release = ["release", "compose.lock", "--evidence", "evidence.json", "--key", "releaser", *CHANNEL]
+    assert main(release) == 0
+    revoke_key(desk.root / "keys", "evaluator", now=datetime.now(UTC), reason="made numbers up")
+    capsys.readouterr()
+
+    for word in ("--waiting", "--cosign"):
+        assert main(["release", word, "--key", "second", *CHANNEL]) == 1
+        printed = capsys.readouterr().out
+        assert "key-revoked" in printed
+        assert printed.endswith("nothing was signed\n")
+    assert main(["current", "both", *CHANNEL]) == 2
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
@@ -195,6 +243,8 @@ def test_a_rotated_releaser_takes_the_channel_over(desk: Desk, capsys: pytest.Ca
         (["compose.lock", "--evidence", "evidence.json", "--keys", "none"], "keyring-invalid"),
         (["compose.lock", "--evidence", "evidence.json", "--store", "none"], "store-missing"),
         (["--renew"], "release-missing"),
+        (["--waiting"], "release-missing"),
+        (["--cosign"], "release-missing"),
     ],
 )
 def test_what_cannot_be_read_is_said_and_releases_nothing(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from compose.cli import main
-from compose.patch_files import to_files
 from compose.trust.lockfile import write_lock_file
 from compose.trust.store import Store
-from tests.unit.trust.cases import locked, members, patch
+from tests.unit.trust.cases import folder_of, locked, members, patch
 
 SIGNED = "signature.json"
 
@@ -22,10 +20,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("COMPOSE_KEY_PASSPHRASE", raising=False)
     for one in members():
-        folder = tmp_path / one.card.name
-        folder.mkdir()
-        for name, data in to_files(one.values, one.card).items():
-            (folder / name).write_bytes(data)
+        folder_of(one, tmp_path / one.card.name)
     assert main(["add", "tox", "bias"]) == 0
     assert main(["keys", "new", "alice", "--role", "author"]) == 0
     write_lock_file(tmp_path / "compose.lock", locked(members()))
@@ -106,12 +101,8 @@ def test_an_author_signs_anew_after_a_rotation(capsys: pytest.CaptureFixture[str
 
 
 def test_the_version_that_is_named_is_signed(place: Path) -> None:
-    newer = patch("tox", "toxicity", seed=1, version="1.1.0")
-    shutil.rmtree(place / "tox")
-    (place / "tox").mkdir()
-    for name, data in to_files(newer.values, newer.card).items():
-        (place / "tox" / name).write_bytes(data)
-    assert main(["add", "tox"]) == 0
+    folder_of(patch("tox", "toxicity", seed=1, version="1.1.0"), place / "newer")
+    assert main(["add", "newer"]) == 0
     assert main(["sign", "tox", "--version", "1.0.0"]) == 0
 
     newest, oldest = (Path("store/patches") / one.entry for one in Store(Path("store")).versions("tox"))

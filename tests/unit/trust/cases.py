@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,11 @@ from jaxtyping import Float32
 from numpy import ndarray
 from securesystemslib.signer import CryptoSigner
 
-from compose import digest
+from compose import digest, durable
 from compose.digest import hash_order
 from compose.errors import Rejected
 from compose.parse import card_bytes, make_record, revise
-from compose.patch_files import PlainPatch, values_digest
+from compose.patch_files import PlainPatch, to_files, values_digest
 from compose.records import PatchCard
 from compose.trust.authorship import signature_of
 from compose.trust.check import check, gather
@@ -103,6 +104,13 @@ def patch(name: str, risk: str, *, seed: int = 0, tokens: int = 4, **changes: An
     """Return a patch of random rows with its card."""
     values = np.random.default_rng([seed, *name.encode()]).normal(size=(tokens, 8)).astype(np.float32)
     return with_card(values, name, risk, **changes)
+
+
+def folder_of(patch: PlainPatch, place: Path) -> Path:
+    """Return the folder `place`, which holds a patch afterwards."""
+    for name, data in to_files(patch.values, patch.card).items():
+        durable.write_bytes(place / name, data)
+    return place
 
 
 def with_card(values: Float32[ndarray, "tokens dim"], name: str, risk: str, **changes: Any) -> PlainPatch:

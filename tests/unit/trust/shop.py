@@ -89,7 +89,7 @@ class Shop:
         self.advance()
         return withdraw(self.channel, name, version, reason, self.writer(), self.now)
 
-    def renew(self) -> int:
+    def renew(self) -> int | None:
         self.advance()
         return renew(self.channel, self.writer(), self.now)
 

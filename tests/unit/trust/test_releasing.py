@@ -2,78 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from compose import digest
 from compose.errors import Rejected
-from compose.trust.channel import publish
-from compose.trust.claims import ClaimedBase, Finding, GateClaim, Lock, MethodClaim, ResultClaim, Verdict, lock_digest
-from compose.trust.client import Fetched
+from compose.trust.claims import Lock, lock_digest
 from compose.trust.keys import new_key, revoke_key
 from compose.trust.releasing import Audited, BundledPatches, audit, prepare, recheck
 from compose.trust.store import Store, Stored
+from tests.unit.trust.releases import BAD, DIGEST, EVIDENCE, Judge, locked, released
 from tests.unit.trust.shop import Shop
-
-DIGEST = "sha256:" + "d" * 64
-EVIDENCE = (b"first evidence", b"second evidence")
-BAD = Finding(code="gate-failed", severity="error", subject="a gate", expected="less", got="more", fix="train on")
-
-
-def locked(*stored: Stored, version: str = "1.0.0", **params: Any) -> Lock:
-    """Return a lock of these patches whose result nobody looks at here."""
-    return Lock(
-        schema_version=1,
-        manifest=DIGEST,
-        name="calm",
-        version=version,
-        base=ClaimedBase(name="tiny", fingerprint="sha256:" + "b" * 64),
-        method=MethodClaim(name="sum" if params else "concat", params=params),
-        patches=tuple(each.locked for each in stored),
-        result=ResultClaim(digest=DIGEST, tokens=4, dim=2, expression="x"),
-        gates=(GateClaim(metric="toxicity/toxic_rate_per_prompt", limit=0.1),),
-    )
-
-
-class Judge:
-    """Stands for the full check: reads every patch that the lock names, and remembers what it was asked."""
-
-    def __init__(self, *findings: Finding) -> None:
-        self.findings = findings
-        self.asked: list[tuple[str, dict[str, bytes], datetime]] = []
-
-    def __call__(self, lock: Lock, patches: BundledPatches, evidence: Mapping[str, bytes], now: datetime) -> Verdict:
-        for patch in lock.patches:
-            patches.get(patch.digest, patch.card)
-        if isinstance(init := lock.method.params.get("init"), str):
-            patches.find(init)
-        self.asked.append((lock_digest(lock), dict(evidence), now))
-        return Verdict(
-            decision="deny" if any(one.severity == "error" for one in self.findings) else "allow",
-            lock=lock_digest(lock),
-            evidence=tuple(digest.of_bytes(data) for data in evidence.values()),
-            findings=self.findings,
-        )
 
 
 @pytest.fixture
 def lock(put: Callable[..., Stored]) -> Lock:
     """A lock of two patches in the store."""
     return locked(put("tox"), put("bias"))
-
-
-def released(shop: Shop, lock: Lock, store: Store) -> Fetched:
-    """Return a lock's release as a reader gets it."""
-    shop.advance()
-    bundle = prepare(lock, store, EVIDENCE, check=Judge(), now=shop.now).bundle
-    assert bundle is not None
-    publish(shop.channel, bundle, shop.writer(), shop.now)
-    return shop.fetch(lock.version)
 
 
 def test_what_is_denied_is_not_bundled(lock: Lock, store: Store, now: datetime) -> None:
