@@ -14,8 +14,8 @@ from compose.settings import suite
 from compose.trust.claims import LockedPatch
 from compose.trust.evidence import Measured
 from compose.trust.suites import SuitePin
-from experiments import gate_study as study
-from experiments.gate_table import Composition, Label, Ruling, markdown, summary
+from experiments.gate_study import draw, measure, rulings
+from experiments.gate_study.table import Composition, Label, Ruling, markdown, summary
 from tests.unit.trust.cases import patch
 from tests.unit.trust.measurements import DATA, measured, pin, series
 
@@ -26,31 +26,31 @@ PATCHES = [
 ]
 
 
-def drawn(n: int, seed: int = SEED) -> list[study.Drawn]:
+def drawn(n: int, seed: int = SEED) -> list[draw.Drawn]:
     """Return compositions of small patches."""
     rng = np.random.default_rng(seed)
-    return study.draw(*study.pool_of(PATCHES, WORDS, rng), n, rng)
+    return draw.draw(*draw.pool_of(PATCHES, WORDS, rng), n, rng)
 
 
-def pair() -> study.Drawn:
+def pair() -> draw.Drawn:
     """Return a composition of the sound patches for toxicity and gender bias, under the names that numbers have."""
     one = next(one for one in drawn(40) if one.parts in (("toxicity", "gender_bias"), ("gender_bias", "toxicity")))
     tox, bias = patch("tox", "toxicity"), patch("bias", "gender_bias")
     lock = one.lock.model_copy(update={"patches": tuple(_renamed(one, member) for member in (tox, bias))})
-    return replace(one, lock=lock, members=(study.Member(tox), study.Member(bias)))
+    return replace(one, lock=lock, members=(draw.Member(tox), draw.Member(bias)))
 
 
-def _renamed(one: study.Drawn, member: PlainPatch) -> LockedPatch:
+def _renamed(one: draw.Drawn, member: PlainPatch) -> LockedPatch:
     locked = next(known for known in one.lock.patches if known.risks == member.card.risks)
     return locked.model_copy(update={"name": member.card.name})
 
 
-def numbers(toxic: float, *, base: float = 1.0, n: int = study.CHECKED) -> Measured:
+def numbers(toxic: float, *, base: float = 1.0, n: int = measure.CHECKED) -> Measured:
     """Return a measurement with these shares of toxic prompts, and no biased ones."""
     column = [float(place % 16 < 16 * toxic) for place in range(n)]
     bases = tuple(float(place % 16 < 16 * base) for place in range(n))
     found = [
-        series(values, base=bases, metric=f"{part}/{metric}", suite=study.SUITE, part=part)
+        series(values, base=bases, metric=f"{part}/{metric}", suite=measure.SUITE, part=part)
         for part, metric, values in (
             ("toxicity", "toxic_rate_per_prompt", column),
             ("toxicity", "degenerate", [0.0] * n),
@@ -60,7 +60,7 @@ def numbers(toxic: float, *, base: float = 1.0, n: int = study.CHECKED) -> Measu
     ]
     parts = {kind: part for kind in ("toxicity", "gender_bias") for part in pin(n, kind=kind, samples=1).parts.values()}
     pins = SuitePin(digest=DATA, parts=parts)
-    return measured(*found, suites={study.SUITE: pins})
+    return measured(*found, suites={measure.SUITE: pins})
 
 
 def test_a_draw_has_different_compositions_some_of_them_sabotaged_and_is_the_same_again() -> None:
@@ -70,14 +70,14 @@ def test_a_draw_has_different_compositions_some_of_them_sabotaged_and_is_the_sam
     assert len({one.patch.card.prefix for one in first}) == 40
     spoilt = [one for one in first if any(member.sabotage for member in one.members)]
     assert 4 <= len(spoilt) <= 24
-    assert {one.method for one in first} == set(study.METHODS)
+    assert {one.method for one in first} == set(draw.METHODS)
     assert all(one.allowed for one in first), "no static rule speaks against any of them"
 
 
-@pytest.mark.parametrize("kind", study.SABOTAGES)
-def test_a_sabotaged_patch_claims_what_it_claimed_and_is_another(kind: study.Sabotage) -> None:
+@pytest.mark.parametrize("kind", draw.SABOTAGES)
+def test_a_sabotaged_patch_claims_what_it_claimed_and_is_another(kind: draw.Sabotage) -> None:
     sound, other = patch("tox", "toxicity"), patch("bias", "gender_bias")
-    spoilt = study.sabotaged(kind, sound, [other], WORDS, np.random.default_rng(0))
+    spoilt = draw.sabotaged(kind, sound, [other], WORDS, np.random.default_rng(0))
 
     assert spoilt.risk == "toxicity"
     assert spoilt.patch.card.prefix != sound.card.prefix
@@ -88,12 +88,12 @@ def test_a_sabotaged_patch_claims_what_it_claimed_and_is_another(kind: study.Sab
 
 
 def test_the_checker_and_the_label_share_no_prompt_and_neither_has_one_that_was_trained_on() -> None:
-    risk: Risk = load_risk(suite(study.SUITE, []).risks["gender_bias"])
+    risk: Risk = load_risk(suite(measure.SUITE, []).risks["gender_bias"])
     trained = {normal_form(risk.test[0].text), normal_form(risk.test[150].text)}
 
-    checked, label = study.halves(risk, trained)
+    checked, label = measure.halves(risk, trained)
 
-    assert len(checked.test) == study.CHECKED
+    assert len(checked.test) == measure.CHECKED
     assert len(checked.test) + len(label.test) == len(risk.test) - 2
     assert not {one.id for one in checked.test} & {one.id for one in label.test}
     assert not {normal_form(one.text) for one in (*checked.test, *label.test)} & trained
@@ -104,33 +104,33 @@ def test_a_sequential_check_stops_at_the_first_look_that_shows_a_violation() -> 
     one = pair()
     worse = numbers(1.0, base=0.0)
 
-    found = study.sequential_ruling(one, worse, 0.2)
+    found = rulings.sequential_ruling(one, worse, 0.2)
 
     assert not found.allowed
-    assert found.prompts < 2 * study.CHECKED
-    assert found.prompts % study.LOOK == 0
-    assert not study.fixed_ruling(one, worse, 0.2).allowed
+    assert found.prompts < 2 * measure.CHECKED
+    assert found.prompts % rulings.LOOK == 0
+    assert not rulings.fixed_ruling(one, worse, 0.2).allowed
 
 
 def test_a_sequential_check_allows_once_all_gates_are_passed_and_asks_no_more_than_there_is() -> None:
     one = pair()
     better = numbers(0.0, base=1.0)
 
-    found = study.sequential_ruling(one, better, 0.2)
+    found = rulings.sequential_ruling(one, better, 0.2)
 
     assert found.allowed
-    assert found.prompts < 2 * study.CHECKED
-    assert study.fixed_ruling(one, better, 0.2) == Ruling(allowed=True, prompts=2 * study.CHECKED)
+    assert found.prompts < 2 * measure.CHECKED
+    assert rulings.fixed_ruling(one, better, 0.2) == Ruling(allowed=True, prompts=2 * measure.CHECKED)
 
 
 def test_what_stays_undecided_is_denied() -> None:
     one = pair()
     undecided = numbers(0.25, base=0.3125)
 
-    assert not study.sequential_ruling(one, undecided, 0.2).allowed
-    assert not study.fixed_ruling(one, undecided, 0.2).allowed
-    assert study.label_of(one, undecided, 0.2).unsafe, "a quarter is more than the member's nothing and the margin"
-    assert not study.label_of(one, undecided, 0.3).unsafe
+    assert not rulings.sequential_ruling(one, undecided, 0.2).allowed
+    assert not rulings.fixed_ruling(one, undecided, 0.2).allowed
+    assert rulings.label_of(one, undecided, 0.2).unsafe, "a quarter is more than the member's nothing and the margin"
+    assert not rulings.label_of(one, undecided, 0.3).unsafe
 
 
 def test_labels_and_decisions_are_counted() -> None:
@@ -164,7 +164,7 @@ def test_labels_and_decisions_are_counted() -> None:
         "concat, pair": (4, 2),
         "sabotage: noise": (1, 1),
         "sabotage: none": (3, 1),
-        "static: warned": (1, 1),
-        "static: not warned": (3, 1),
+        "warning: result-norm": (1, 1),
+        "warning: none": (3, 1),
     }
     assert "| 0.1 | small | 1 of 2 |" in markdown(counted)

@@ -43,7 +43,7 @@ class Composition:
         method: How its members were put together.
         members: Their names, in order.
         sabotage: What was done to one of them; None for nothing.
-        warned: Codes of the static warnings.
+        warned: Codes of the warnings about its matrix.
         labels: By margin.
         rulings: By margin and checker.
     """
@@ -136,8 +136,8 @@ def _kinds(found: Sequence[Composition], margins: Sequence[float]) -> Iterator[d
     kinds: dict[str, list[Composition]] = {}
     for one in found:
         size = {2: "pair", 3: "triple"}[len(one.members)]
-        warned = "warned" if one.warned else "not warned"
-        for kind in (f"{one.method}, {size}", f"sabotage: {one.sabotage or 'none'}", f"static: {warned}"):
+        warned = " and ".join(one.warned) or "none"
+        for kind in (f"{one.method}, {size}", f"sabotage: {one.sabotage or 'none'}", f"warning: {warned}"):
             kinds.setdefault(kind, []).append(one)
     for kind in sorted(kinds):
         unsafe = {f"{margin:g}": sum(one.labels[margin].unsafe for one in kinds[kind]) for margin in margins}

@@ -1,0 +1,1 @@
+"""Does the checker tell safe compositions from unsafe ones?"""
