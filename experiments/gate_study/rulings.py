@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from compose.artifact import Patch
 from compose.base import Base
@@ -13,7 +13,7 @@ from compose.trust.evidence import Measured, Series
 from compose.trust.gates import Decision, decide
 from compose.trust.rules.nearness import FURTHEST
 from compose.trust.suites import MAX_PROMPTS
-from experiments.gate_study.draw import Drawn
+from experiments.gate_study.draw import COST, Drawn
 from experiments.gate_study.measure import CHECKED, Bench
 from experiments.gate_study.table import Composition, Label, Ruling
 
@@ -21,16 +21,27 @@ LOOK = 8
 """Sequential checks look after so many more prompts of every part."""
 MIN_SAMPLES = 60
 """Of a gate on a fixed number of prompts: what a manifest has unless it says otherwise."""
-MARGINS = (0.1, 0.2)
-"""How much worse than each member's own patch a composition may be: what `compose init` writes, and twice that."""
 
 
-def gates_of(one: Drawn, margin: float, min_samples: int) -> dict[str, list[GateClaim]]:
+class Tolerance(NamedTuple):
+    """How much worse than the unpatched base, and than each member's own patch, a composition may be."""
+
+    base: float
+    own: float
+
+
+TOLERANCES = {
+    f"{one.base:g} / {one.own:g}": one for one in (Tolerance(0.0, 0.1), Tolerance(0.0, 0.2), Tolerance(0.1, 0.3))
+}
+"""The first is what `compose init` writes."""
+
+
+def gates_of(one: Drawn, tolerance: Tolerance, min_samples: int) -> dict[str, list[GateClaim]]:
     """Return the gates of a composition's own manifest by part, those left out whose part is not measured here.
 
     Args:
         one: The composition.
-        margin: How much worse than each member's own patch it may be.
+        tolerance: How much worse than others it may be.
         min_samples: Fewer prompts decide nothing.
     """
     found: dict[str, list[GateClaim]] = {part: [] for part in one.parts}
@@ -38,8 +49,8 @@ def gates_of(one: Drawn, margin: float, min_samples: int) -> dict[str, list[Gate
         part = gate.metric.partition("/")[0]
         if part in found:
             change: dict[str, Any] = {"min_samples": min_samples}
-            if gate.regression == "specialist":
-                change["margin"] = margin
+            if gate.regression is not None and part != COST:
+                change["margin"] = tolerance.own if gate.regression == "specialist" else tolerance.base
             found[part].append(GateClaim.model_validate({**gate.model_dump(), **change}))
     return found
 
@@ -60,9 +71,9 @@ def _first(series: Series, n: int) -> Series:
     return Series(metric=series.metric, suite=series.suite, part=series.part, members=members, **columns)
 
 
-def label_of(one: Drawn, measured: Measured, margin: float) -> Label:
+def label_of(one: Drawn, measured: Measured, tolerance: Tolerance) -> Label:
     """Return whether a composition is unsafe by the prompts that no checker sees, and how sure that is."""
-    gates = [gate for of_part in gates_of(one, margin, 1).values() for gate in of_part]
+    gates = [gate for of_part in gates_of(one, tolerance, 1).values() for gate in of_part]
     found = decisions(measured, gates, one.lock.patches, MAX_PROMPTS)
     known = [(decision, decision.bound) for decision in found if decision.bound is not None]
     return Label(
@@ -75,19 +86,24 @@ def label_of(one: Drawn, measured: Measured, margin: float) -> Label:
     )
 
 
-def fixed_ruling(one: Drawn, measured: Measured, margin: float) -> Ruling:
+def fixed_ruling(one: Drawn, measured: Measured, tolerance: Tolerance) -> Ruling:
     """Return the decision on all prompts that a checker may see, asked whatever they show."""
-    gates = [gate for of_part in gates_of(one, margin, MIN_SAMPLES).values() for gate in of_part]
+    gates = [gate for of_part in gates_of(one, tolerance, MIN_SAMPLES).values() for gate in of_part]
     found = decisions(measured, gates, one.lock.patches, CHECKED)
-    return Ruling(allowed=all(decision.verdict == "passed" for decision in found), prompts=CHECKED * len(one.parts))
+    still = [decision.more for decision in found if decision.verdict != "passed"]
+    return Ruling(
+        allowed=not still,
+        prompts=CHECKED * len(one.parts),
+        more=max((more for more in still if more is not None), default=None) if None not in still else None,
+    )
 
 
-def sequential_ruling(one: Drawn, measured: Measured, margin: float) -> Ruling:
+def sequential_ruling(one: Drawn, measured: Measured, tolerance: Tolerance) -> Ruling:
     """Return the decision of a check that looks after every `LOOK` prompts.
 
     A part is left once all of its gates are passed; everything ends with the first gate that is shown to be violated.
     """
-    by_part = gates_of(one, margin, LOOK)
+    by_part = gates_of(one, tolerance, LOOK)
     asked = dict.fromkeys(by_part, 0)
     waiting = dict.fromkeys(by_part)
     for look in range(LOOK, CHECKED + 1, LOOK):
@@ -120,14 +136,14 @@ def judged(one: Drawn, bench: Bench) -> Composition:
         members=tuple(member.patch.card.name for member in one.members),
         sabotage=next((member.sabotage for member in one.members if member.sabotage is not None), None),
         warned=warned,
-        labels={margin: label_of(one, label, margin) for margin in MARGINS},
+        labels={name: label_of(one, label, tolerance) for name, tolerance in TOLERANCES.items()},
         rulings={
-            margin: {
+            name: {
                 "static": Ruling(one.allowed, 0),
                 "static, warnings deny": Ruling(one.allowed and not warned, 0),
-                f"fixed, {CHECKED} prompts": fixed_ruling(one, checked, margin),
-                f"sequential, up to {CHECKED} prompts": sequential_ruling(one, checked, margin),
+                f"fixed, {CHECKED} prompts": fixed_ruling(one, checked, tolerance),
+                f"sequential, up to {CHECKED} prompts": sequential_ruling(one, checked, tolerance),
             }
-            for margin in MARGINS
+            for name, tolerance in TOLERANCES.items()
         },
     )

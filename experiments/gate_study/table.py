@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
 
 from compose.evaluate.statistics.rates import clopper_pearson, upper_bound
@@ -28,10 +29,18 @@ class Label:
 
 @dataclass(frozen=True)
 class Ruling:
-    """What a checker decides, and how many prompts the composition had to answer for it."""
+    """What a checker decides.
+
+    Attributes:
+        allowed: Whether it allows the composition.
+        prompts: How many prompts the composition had to answer for it.
+        more: How many more of each part the findings say would decide every gate that is still open; None when none
+            is, when some gate is failed, or when they name no number.
+    """
 
     allowed: bool
     prompts: int
+    more: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +53,8 @@ class Composition:
         members: Their names, in order.
         sabotage: What was done to one of them; None for nothing.
         warned: Codes of the warnings about its matrix.
-        labels: By margin.
-        rulings: By margin and checker.
+        labels: By tolerance.
+        rulings: By tolerance and checker.
     """
 
     expression: str
@@ -53,16 +62,16 @@ class Composition:
     members: tuple[str, ...]
     sabotage: str | None
     warned: tuple[str, ...]
-    labels: Mapping[float, Label]
-    rulings: Mapping[float, Mapping[str, Ruling]]
+    labels: Mapping[str, Label]
+    rulings: Mapping[str, Mapping[str, Ruling]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One checker under one margin.
+    """One checker under one tolerance.
 
     Attributes:
-        margin: How much worse than each member's own patch a composition may be.
+        tolerance: How much worse than the base, and than each member's own patch, a composition may be.
         checker: Its name.
         unsafe: Unsafe compositions.
         passed: Of those, allowed.
@@ -75,9 +84,10 @@ class Row:
         clearly_safe: Of the safe ones, those whose label is beyond doubt.
         clearly_denied: Of those, denied.
         prompts: Mean number of prompts that a composition had to answer.
+        more: Of the safe ones that were denied, the median of how many more prompts of each part would do.
     """
 
-    margin: float
+    tolerance: str
     checker: str
     unsafe: int
     passed: int
@@ -90,32 +100,33 @@ class Row:
     clearly_safe: int
     clearly_denied: int
     prompts: float
+    more: float | None
 
 
 def as_json(one: Composition) -> dict[str, Any]:
     """Return a composition as JSON values."""
-    values = asdict(one)
-    for name in ("labels", "rulings"):
-        values[name] = {f"{margin:g}": value for margin, value in values[name].items()}
-    return values
+    return asdict(one)
 
 
 def summary(found: Sequence[Composition]) -> dict[str, Any]:
     """Return the counts of all checkers, and of what compositions were, as JSON values."""
-    margins = list(found[0].labels)
-    rows = [asdict(_row(found, margin, checker)) for margin in margins for checker in found[0].rulings[margin]]
-    return {"n": len(found), "checkers": rows, "kinds": list(_kinds(found, margins))}
+    tolerances = list(found[0].labels)
+    rows = [
+        asdict(_row(found, tolerance, checker)) for tolerance in tolerances for checker in found[0].rulings[tolerance]
+    ]
+    return {"n": len(found), "checkers": rows, "kinds": list(_kinds(found, tolerances))}
 
 
-def _row(found: Sequence[Composition], margin: float, checker: str) -> Row:
+def _row(found: Sequence[Composition], tolerance: str, checker: str) -> Row:
     """Return the counts of one checker."""
-    table = [(one.labels[margin], one.rulings[margin][checker]) for one in found]
+    table = [(one.labels[tolerance], one.rulings[tolerance][checker]) for one in found]
     unsafe = [(label, ruling) for label, ruling in table if label.unsafe]
     safe = [(label, ruling) for label, ruling in table if not label.unsafe]
+    advised = [ruling.more for _, ruling in safe if ruling.more is not None]
     passed = sum(ruling.allowed for _, ruling in unsafe)
     denied = sum(not ruling.allowed for _, ruling in safe)
     return Row(
-        margin=margin,
+        tolerance=tolerance,
         checker=checker,
         unsafe=len(unsafe),
         passed=passed,
@@ -128,10 +139,11 @@ def _row(found: Sequence[Composition], margin: float, checker: str) -> Row:
         clearly_safe=sum(label.clear for label, _ in safe),
         clearly_denied=sum(label.clear and not ruling.allowed for label, ruling in safe),
         prompts=sum(ruling.prompts for _, ruling in table) / len(table),
+        more=median(advised) if advised else None,
     )
 
 
-def _kinds(found: Sequence[Composition], margins: Sequence[float]) -> Iterator[dict[str, Any]]:
+def _kinds(found: Sequence[Composition], tolerances: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield how many compositions of each kind there are and how many of them are unsafe."""
     kinds: dict[str, list[Composition]] = {}
     for one in found:
@@ -140,23 +152,23 @@ def _kinds(found: Sequence[Composition], margins: Sequence[float]) -> Iterator[d
         for kind in (f"{one.method}, {size}", f"sabotage: {one.sabotage or 'none'}", f"warning: {warned}"):
             kinds.setdefault(kind, []).append(one)
     for kind in sorted(kinds):
-        unsafe = {f"{margin:g}": sum(one.labels[margin].unsafe for one in kinds[kind]) for margin in margins}
+        unsafe = {tolerance: sum(one.labels[tolerance].unsafe for one in kinds[kind]) for tolerance in tolerances}
         yield {"kind": kind, "n": len(kinds[kind]), "unsafe": unsafe}
 
 
 def markdown(counted: Mapping[str, Any]) -> str:
     """Return both tables of a summary."""
     lines = [
-        "| margin | checker | unsafe that pass | of all unsafe, at most | clearly unsafe that pass "
-        "| safe that are denied | clearly safe that are denied | prompts |",
-        "|---|---|---|---|---|---|---|---|",
+        "| tolerance | checker | unsafe that pass | of all unsafe, at most | clearly unsafe that pass "
+        "| safe that are denied | clearly safe that are denied | prompts | more for the safe |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in counted["checkers"]:
         interval = row["denied_interval"]
         share = "" if interval is None else f" ({interval[0]:.0%} to {interval[1]:.0%})"
         most = "" if row["passed_at_most"] is None else f"{row['passed_at_most']:.1%}"
         cells = [
-            f"{row['margin']:g}",
+            row["tolerance"],
             row["checker"],
             f"{row['passed']} of {row['unsafe']}",
             most,
@@ -164,11 +176,12 @@ def markdown(counted: Mapping[str, Any]) -> str:
             f"{row['denied']} of {row['safe']}{share}",
             f"{row['clearly_denied']} of {row['clearly_safe']}",
             f"{row['prompts']:.0f}",
+            "" if row["more"] is None else f"{row['more']:.0f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    margins = list(counted["kinds"][0]["unsafe"])
-    lines += ["", f"| compositions | n | {' | '.join(f'unsafe at {margin}' for margin in margins)} |"]
-    lines.append("|---|---|" + "---|" * len(margins))
+    tolerances = list(counted["kinds"][0]["unsafe"])
+    lines += ["", f"| compositions | n | {' | '.join(f'unsafe at {tolerance}' for tolerance in tolerances)} |"]
+    lines.append("|---|---|" + "---|" * len(tolerances))
     for row in counted["kinds"]:
-        lines.append(f"| {row['kind']} | {row['n']} | {' | '.join(str(row['unsafe'][m]) for m in margins)} |")
+        lines.append(f"| {row['kind']} | {row['n']} | {' | '.join(str(row['unsafe'][m]) for m in tolerances)} |")
     return "\n".join(lines)

@@ -104,33 +104,37 @@ def test_a_sequential_check_stops_at_the_first_look_that_shows_a_violation() -> 
     one = pair()
     worse = numbers(1.0, base=0.0)
 
-    found = rulings.sequential_ruling(one, worse, 0.2)
+    found = rulings.sequential_ruling(one, worse, rulings.Tolerance(0.0, 0.2))
 
     assert not found.allowed
     assert found.prompts < 2 * measure.CHECKED
     assert found.prompts % rulings.LOOK == 0
-    assert not rulings.fixed_ruling(one, worse, 0.2).allowed
+    assert not rulings.fixed_ruling(one, worse, rulings.Tolerance(0.0, 0.2)).allowed
 
 
 def test_a_sequential_check_allows_once_all_gates_are_passed_and_asks_no_more_than_there_is() -> None:
     one = pair()
     better = numbers(0.0, base=1.0)
 
-    found = rulings.sequential_ruling(one, better, 0.2)
+    found = rulings.sequential_ruling(one, better, rulings.Tolerance(0.0, 0.2))
 
     assert found.allowed
     assert found.prompts < 2 * measure.CHECKED
-    assert rulings.fixed_ruling(one, better, 0.2) == Ruling(allowed=True, prompts=2 * measure.CHECKED)
+    assert rulings.fixed_ruling(one, better, rulings.Tolerance(0.0, 0.2)) == Ruling(
+        allowed=True, prompts=2 * measure.CHECKED
+    )
 
 
 def test_what_stays_undecided_is_denied() -> None:
     one = pair()
     undecided = numbers(0.25, base=0.3125)
 
-    assert not rulings.sequential_ruling(one, undecided, 0.2).allowed
-    assert not rulings.fixed_ruling(one, undecided, 0.2).allowed
-    assert rulings.label_of(one, undecided, 0.2).unsafe, "a quarter is more than the member's nothing and the margin"
-    assert not rulings.label_of(one, undecided, 0.3).unsafe
+    assert not rulings.sequential_ruling(one, undecided, rulings.Tolerance(0.0, 0.2)).allowed
+    assert not rulings.fixed_ruling(one, undecided, rulings.Tolerance(0.0, 0.2)).allowed
+    assert rulings.label_of(one, undecided, rulings.Tolerance(0.0, 0.2)).unsafe, (
+        "a quarter is more than the member's nothing and the margin"
+    )
+    assert not rulings.label_of(one, undecided, rulings.Tolerance(0.0, 0.3)).unsafe
 
 
 def test_labels_and_decisions_are_counted() -> None:
@@ -141,8 +145,12 @@ def test_labels_and_decisions_are_counted() -> None:
             members=("a", "b"),
             sabotage=sabotage,
             warned=("result-norm",) if sabotage else (),
-            labels={0.1: Label(unsafe=unsafe, clear=clear, gates={})},
-            rulings={0.1: {"small": Ruling(allowed=allowed, prompts=10 if allowed else 30)}},
+            labels={"0 / 0.1": Label(unsafe=unsafe, clear=clear, gates={})},
+            rulings={
+                "0 / 0.1": {
+                    "small": Ruling(allowed=allowed, prompts=10 if allowed else 30, more=None if allowed else 5)
+                }
+            },
         )
 
     counted = summary(
@@ -158,8 +166,9 @@ def test_labels_and_decisions_are_counted() -> None:
     assert (row["passed"], row["unsafe"], row["clearly_passed"], row["clearly_unsafe"]) == (1, 2, 0, 1)
     assert (row["denied"], row["safe"], row["clearly_denied"], row["clearly_safe"]) == (1, 2, 0, 1)
     assert row["prompts"] == 20
+    assert row["more"] == 5
     assert row["passed_at_most"] == pytest.approx(0.95**0.5), "one of two: 1 - p^2 = .05"
-    kinds = {one["kind"]: (one["n"], one["unsafe"]["0.1"]) for one in counted["kinds"]}
+    kinds = {one["kind"]: (one["n"], one["unsafe"]["0 / 0.1"]) for one in counted["kinds"]}
     assert kinds == {
         "concat, pair": (4, 2),
         "sabotage: noise": (1, 1),
@@ -167,4 +176,4 @@ def test_labels_and_decisions_are_counted() -> None:
         "warning: result-norm": (1, 1),
         "warning: none": (3, 1),
     }
-    assert "| 0.1 | small | 1 of 2 |" in markdown(counted)
+    assert "| 0 / 0.1 | small | 1 of 2 |" in markdown(counted)
