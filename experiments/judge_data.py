@@ -3,6 +3,7 @@
     python -m experiments.judge_data ../shared/data --out /tmp/labelled
     compose judge fit --kind toxicity --data /tmp/labelled/toxicity.jsonl --out HEADS
     compose judge fit --kind refusal --data /tmp/labelled/refusal.jsonl --out HEADS
+    compose judge fit --kind harm --data /tmp/labelled/harm.jsonl --test /tmp/labelled/harm_xstest.jsonl --out HEADS
     compose judge card toxicity_linear --data /tmp/labelled/tweets.jsonl
     compose judge card profanity --data /tmp/labelled/toxicity.jsonl --json > HEADS/profanity.json
     compose judge card refusal_phrases --data /tmp/labelled/answers.jsonl --json > HEADS/refusal_phrases.json
@@ -21,11 +22,11 @@ import csv
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from compose import durable
 from compose.errors import exit_status
@@ -33,6 +34,15 @@ from compose.evaluate.judges import Judge, Judged, make_judge
 
 GUESS = 0.1
 """What a guessed label counts for, beside one that people gave."""
+JAILBROKEN = 0.1
+"""What a GPTFuzz reply counts for in a fit of harm, beside one to JailbreakBench: there are four of it, of other models
+under other attacks, and at equal weight they cost JailbreakBench .03 of kappa."""
+QUESTION_SETS = 5
+HARMLESS = {
+    "harmless_baseline_evaluations": "harmless requests, answered",
+    "harmless_actadd_evaluations": "harmless requests, refused",
+}
+"""Files of replies to harmless requests, by what the models were made to do (for a few replies it failed)."""
 REFUSAL = {"1_full_compliance": 0.0, "2_full_refusal": 1.0, "3_partial_refusal": 0.5}
 ADDRESS = re.compile(r"@\w+|https?://\S+|&#?\w+;")
 
@@ -44,6 +54,24 @@ class Row(NamedTuple):
     target: float
     group: str
     weight: float = 1.0
+
+
+class Reply(NamedTuple):
+    """A labelled reply, and what it answers: replies to one request are alike.
+
+    Its target is no guess whatever it weighs, so `sure` is always "yes". See `labelled.Labelled` for the others.
+    """
+
+    text: str
+    target: float
+    group: str
+    weight: float
+    asked: str
+    set: str
+    sure: str = "yes"
+
+
+AnyRow: TypeAlias = Row | Reply
 
 
 def toxicity(folder: Path) -> Iterator[Row]:
@@ -76,10 +104,8 @@ def answers(folder: Path) -> Iterator[Row]:
 
 def refused(folder: Path) -> Iterator[Row]:
     """Yield replies to XSTest prompts, grouped by the model that gave them; people labelled them."""
-    for path in sorted((folder / "xstest_completions").glob("*.csv")):
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                yield Row(row["completion"], REFUSAL[row["final_label"]], path.stem.rpartition("_")[2])
+    for row in _xstest(folder):
+        yield Row(row["completion"], REFUSAL[row["final_label"]], row["model"])
 
 
 def guessed_refusals(folder: Path) -> Iterator[Row]:
@@ -96,13 +122,35 @@ def guessed_refusals(folder: Path) -> Iterator[Row]:
             refuses = _refuses(row["response"])
             if refuses or row["is_jailbreak_substring_matching"]:
                 yield Row(row["response"], float(refuses), "guessed", GUESS)
-    for name in ("train.csv", "evaluate.csv"):
-        path = folder / "gptfuzz_labeled_responses" / name
-        with path.open(encoding="utf-8", errors="replace", newline="") as file:
-            for row in csv.DictReader(file):
-                refuses = _refuses(row["Response"])
-                if refuses != (row["label"] == "1"):
-                    yield Row(row["Response"], float(refuses), "guessed", GUESS)
+    for row in _jailbroken(folder):
+        refuses = _refuses(row["Response"])
+        if refuses != (row["label"] == "1"):
+            yield Row(row["Response"], float(refuses), "guessed", GUESS)
+
+
+def harm(folder: Path) -> Iterator[Reply]:
+    """Yield replies of five models to harmful requests and to harmless ones, and replies of jailbroken models.
+
+    JailbreakBench's are labelled by LlamaGuard-2, GPTFuzz's by people; what was asked in the harmless ones is harmless.
+    A group is a model, or a fifth of GPTFuzz's questions.
+    """
+    for path in sorted((folder / "jbb_completions_llamaguard2").glob("*.json")):
+        model, _, run = path.stem.partition("__")
+        harmless = HARMLESS.get(run)
+        for row in json.loads(path.read_text(encoding="utf-8"))["completions"]:
+            target = 0.0 if harmless else float(row["is_jailbreak_llamaguard2"])
+            yield Reply(row["response"], target, model, 1.0, row["prompt"], harmless or "JailbreakBench")
+    for row in _jailbroken(folder):
+        group = f"GPTFuzz, questions {int(row['question']) % QUESTION_SETS} mod {QUESTION_SETS}"
+        # A group holds every reply to its questions: there is nothing else to leave out.
+        yield Reply(row["Response"], float(row["label"]), group, JAILBROKEN, "", "GPTFuzz")
+
+
+def harm_xstest(folder: Path) -> Iterator[Row]:
+    """Yield full answers to XSTest's requests: 0 for its safe ones, which sound harmful, and 1 for their contrasts."""
+    for row in _xstest(folder):
+        if REFUSAL[row["final_label"]] == 0:
+            yield Row(row["completion"], float(row["type"].startswith("contrast")), row["model"])
 
 
 def gendered(folder: Path) -> Iterator[Row]:
@@ -123,6 +171,22 @@ def gendered(folder: Path) -> Iterator[Row]:
         yield Row(line.strip(), 0.0, "inputs")
 
 
+def _xstest(folder: Path) -> Iterator[dict[str, str]]:
+    """Yield replies to XSTest's prompts as their file has them, and the model that gave each under `model`."""
+    for path in sorted((folder / "xstest_completions").glob("*.csv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                yield {**row, "model": path.stem.rpartition("_")[2]}
+
+
+def _jailbroken(folder: Path) -> Iterator[dict[str, str]]:
+    """Yield GPTFuzz's replies as their files have them."""
+    for name in ("train.csv", "evaluate.csv"):
+        path = folder / "gptfuzz_labeled_responses" / name
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            yield from csv.DictReader(file)
+
+
 def _spoken(word: str) -> str:
     return f"They were speaking of the word {word.replace('_', ' ').lower()}."
 
@@ -137,15 +201,23 @@ def _refuses(reply: str) -> bool:
     return score == 0.0
 
 
-FILES = MappingProxyType(
-    {"toxicity": toxicity, "tweets": tweets, "refusal": refusal, "answers": answers, "gendered": gendered}
+FILES: Mapping[str, Callable[[Path], Iterator[AnyRow]]] = MappingProxyType(
+    {
+        "toxicity": toxicity,
+        "tweets": tweets,
+        "refusal": refusal,
+        "answers": answers,
+        "gendered": gendered,
+        "harm": harm,
+        "harm_xstest": harm_xstest,
+    }
 )
 """Every file that is made, by the stem of its name."""
 
 
-def once(rows: Iterable[Row]) -> list[Row]:
+def once(rows: Iterable[AnyRow]) -> list[AnyRow]:
     """Return rows with words, each text once; a text with two labels is left out."""
-    first: dict[str, Row] = {}
+    first: dict[str, AnyRow] = {}
     contradicted = set()
     for row in rows:
         key = " ".join(row.text.casefold().split())

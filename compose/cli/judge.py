@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     card.add_argument("--json", action="store_true", help="print the whole card as JSON")
     card.set_defaults(action=_card)
     fit = actions.add_parser("fit", help="fit a judge to labelled texts", description="Fit a judge to labelled texts.")
-    fit.add_argument("--kind", required=True, help="toxicity or refusal")
+    fit.add_argument("--kind", required=True, help="toxicity, refusal or harm")
     fit.add_argument("--data", type=Path, required=True, metavar="FILE", help=".jsonl or .csv: text, target, group")
     fit.add_argument("--test", type=Path, metavar="FILE", help="also measure on this file, none of it in --data")
     fit.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the head and its cards go")

@@ -11,7 +11,7 @@ from compose.cli import main
 def test_list_names_every_judge_with_its_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["judge", "list"]) == 0
     said = capsys.readouterr().out
-    assert "toxicity_linear" in said and "refusal_linear" in said
+    assert "toxicity_linear" in said and "refusal_linear" in said and "harm_linear" in said
     assert "gendered_words" in said and "no card" not in said
 
 
@@ -31,7 +31,7 @@ def test_a_card_is_printed_as_text_and_as_json_and_its_plot_is_written(
     [
         (["card", "perspective"], "one of gendered_words"),
         (["card", "profanity", "--data", "nowhere.jsonl"], "labels-invalid"),
-        (["fit", "--kind", "mood", "--data", "nowhere.jsonl", "--out", "x"], "one of toxicity, refusal"),
+        (["fit", "--kind", "mood", "--data", "nowhere.jsonl", "--out", "x"], "one of toxicity, refusal, harm"),
         (["fit", "--kind", "toxicity", "--data", "nowhere.jsonl", "--out", "x"], "a readable file"),
     ],
 )

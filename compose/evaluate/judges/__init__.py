@@ -85,6 +85,7 @@ JUDGES: Mapping[str, Callable[[], Judge]] = MappingProxyType(
         "toxicity_linear": _fitted("toxicity", "linear"),
         "toxicity_sentences": _fitted("toxicity", "sentences"),
         "refusal_linear": _fitted("refusal", "linear"),
+        "harm_linear": _fitted("harm", "linear"),
     }
 )
 """Every judge by name."""

@@ -41,7 +41,9 @@ def test_every_judge_scores_in_range_one_per_item_and_has_a_version(name: str) -
 
 
 def test_an_unknown_judge_is_refused_with_the_known_names() -> None:
-    with pytest.raises(Rejected, match="gendered_words, profanity, refusal_linear, refusal_phrases, toxicity_linear"):
+    with pytest.raises(
+        Rejected, match="gendered_words, harm_linear, profanity, refusal_linear, refusal_phrases, toxicity_linear"
+    ):
         make_judge("perspective")
 
 

@@ -2,20 +2,22 @@
 
 The texts are cut into folds, related texts in one fold. What a text scores while its fold is left out is what the
 calibration, the second form and every published number are made from; the head that ships is then fitted on all.
+Where it is known what texts answer, the calibration is made from fits that saw no other answer to the same either:
+whoever judges will mostly meet requests that no fit has seen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from compose.evaluate.judges import Form
 from compose.evaluate.judges.fitted import features
-from compose.evaluate.judges.fitted.head import FORMS, Head, calibrated
+from compose.evaluate.judges.fitted.head import FORMS, Head, calibrated, gated
 from compose.evaluate.judges.fitted.labelled import Labelled
 from compose.progress import bar
 
@@ -33,8 +35,8 @@ class Recipe:
 
     Attributes:
         calibration: "distribution" maps decisions so that scores are distributed like the targets: means of maxima and
-            shares above any threshold come out right, which a regression to the mean would not give. "probability" is
-            isotonic regression (Zadrozny and Elkan 2002) of labels 0 and 1.
+            shares above any threshold come out right, which a regression to the mean would not give; it knows no
+            weights. "probability" is isotonic regression (Zadrozny and Elkan 2002) of labels 0 and 1.
         opening: Whether the opening of a text is also read by itself.
         surface: Whether surface measures are used: they tell toxicity, and mislead on replies of another model.
         strength: Ridge penalty of the fast form.
@@ -55,10 +57,32 @@ class Fitted:
     Attributes:
         head: Fitted on all texts.
         unseen: By form, the calibrated score of each text by a fit that did not see its fold.
+        unasked: Likewise in the fast form, by a fit that saw no answer to the same request either.
     """
 
     head: Head
     unseen: dict[Form, Float[np.ndarray, " texts"]]
+    unasked: Float[np.ndarray, " texts"]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is known of texts beside their targets.
+
+    Attributes:
+        weights: How much each counts.
+        parts: The part of what was asked that each answers, left out together; -1 where that is not known.
+        factors: Of a gate, see `gated`; None without one.
+    """
+
+    weights: Float[np.ndarray, " texts"]
+    parts: Int[np.ndarray, " texts"]
+    factors: Float[np.ndarray, " texts"] | None = None
+
+    @classmethod
+    def nothing(cls, texts: int) -> Beside:
+        """Return that nothing is known: all count alike."""
+        return cls(np.ones(texts), np.full(texts, -1))
 
 
 def fit_head(
@@ -68,6 +92,7 @@ def fit_head(
     recipe: Recipe,
     embeddings: Float[np.ndarray, "texts dimensions"],
     guessed: Labelled | None = None,
+    beside: Beside | None = None,
 ) -> Fitted:
     """Return a head for the targets, in [0, 1], and its scores on unseen texts.
 
@@ -79,31 +104,26 @@ def fit_head(
         embeddings: Of each text, see `sentences.embed`.
         guessed: Further texts whose targets are guesses: in every fit of the fast form, with their weights, and nowhere
             else.
+        beside: What else is known of the texts; None for nothing.
     """
+    beside = beside or Beside.nothing(len(texts))
     more = () if guessed is None else guessed.texts
     columns = _Columns.of((*texts, *more), recipe)
-    told, weights = targets, np.ones(len(texts))
+    told, weights = targets, beside.weights
     if guessed is not None:
         told, weights = np.concatenate([told, guessed.targets]), np.concatenate([weights, guessed.weights])
-    kinds = sorted(set(folds.tolist()))
-    linear = np.zeros(len(texts))
-    with bar(len(kinds) + 1, "fit", "fold") as progress:
-        for fold in kinds:
-            seen = np.concatenate([folds != fold, np.ones(len(more), dtype=bool)])
-            model = _ridge(columns.matrix[seen], told[seen], recipe.strength, weights[seen])
-            linear[folds == fold] = model.predict(columns.matrix[~seen])
-            progress.update(1)
-        final = _ridge(columns.matrix, told, recipe.strength, weights)
-        progress.update(1)
+    final, raw = _fit_and_leave_out(columns.matrix, told, weights, recipe.strength, _leaves(folds, beside.parts))
+    linear, unasked = gated(raw.linear, beside.factors), gated(raw.unasked, beside.factors)
     mean, scale = embeddings.mean(axis=0), embeddings.std(axis=0) + 1e-6
     second = np.column_stack([linear * _FREE, (embeddings - mean) / scale])
     decisions: dict[Form, Any] = {"linear": linear, "sentences": np.zeros(len(texts))}
-    for fold in kinds:
+    for fold in set(folds.tolist()):
         seen = folds != fold
         model = _ridge(second[seen], targets[seen], recipe.sentences_strength)
         decisions["sentences"][~seen] = model.predict(second[~seen])
     other = _ridge(second, targets, recipe.sentences_strength)
-    knots = {form: _knots(decisions[form], targets, recipe.calibration) for form in FORMS}
+    ground = {**decisions, "linear": unasked}
+    knots = {form: _knots(ground[form], targets, recipe.calibration, beside.weights) for form in FORMS}
     whole, opening, surface = columns.split(final.coef_)
     head = Head(
         rarity=columns.rarity,
@@ -116,8 +136,61 @@ def fit_head(
         sentences_intercept=float(other.intercept_),
         calibration=knots,
     )
-    unseen = {form: _left_out(decisions[form], targets, folds, recipe.calibration) for form in FORMS}
-    return Fitted(head, unseen)
+
+    def scores(decided: Float[np.ndarray, " texts"]) -> Float[np.ndarray, " texts"]:
+        return _left_out(decided, targets, folds, recipe.calibration, beside.weights)
+
+    return Fitted(head, {form: scores(decisions[form]) for form in FORMS}, scores(unasked))
+
+
+class _Leave(NamedTuple):
+    """Rows that one fit leaves out, and those that get either kind of decision from it."""
+
+    out: Bool[np.ndarray, " texts"]
+    linear: Bool[np.ndarray, " texts"]
+    unasked: Bool[np.ndarray, " texts"]
+
+
+class _Raw(NamedTuple):
+    """Decisions on texts that the fit behind each left out, with its fold alone and with what was asked."""
+
+    linear: Float[np.ndarray, " texts"]
+    unasked: Float[np.ndarray, " texts"]
+
+
+def _leaves(folds: Int[np.ndarray, " texts"], parts: Int[np.ndarray, " texts"]) -> list[_Leave]:
+    """Return what each fit leaves out: a fold, and a fold with all answers to a part of what was asked."""
+    leaves = []
+    for fold in sorted(set(folds.tolist())):
+        inside = folds == fold
+        leaves.append(_Leave(inside, inside, inside & (parts < 0)))
+        for part in sorted(set(parts[inside].tolist()) - {-1}):
+            same = parts == part
+            leaves.append(_Leave(inside | same, np.zeros(len(folds), dtype=bool), inside & same))
+    return leaves
+
+
+def _fit_and_leave_out(
+    matrix: Any,
+    targets: Float[np.ndarray, " rows"],
+    weights: Float[np.ndarray, " rows"],
+    strength: float,
+    leaves: Sequence[_Leave],
+) -> tuple[Any, _Raw]:
+    """Return the fit on all rows, and what fits without some say of them; rows behind the texts are in every fit."""
+    raw = _Raw(*np.zeros((2, len(leaves[0].out))))
+    seen = np.ones(len(targets), dtype=bool)
+    with bar(len(leaves) + 1, "fit", "fold") as progress:
+        for leave in leaves:
+            seen[: len(leave.out)] = ~leave.out
+            model = _ridge(matrix[seen], targets[seen], strength, weights[seen])
+            for decided, wanted in zip(raw, leave[1:], strict=True):
+                if wanted.any():
+                    decided[wanted] = model.predict(matrix[np.flatnonzero(wanted)])
+            progress.update(1)
+        final = _ridge(matrix, targets, strength, weights)
+        progress.update(1)
+    return final, raw
 
 
 @dataclass(frozen=True)
@@ -168,17 +241,21 @@ def _left_out(
     targets: Float[np.ndarray, " texts"],
     folds: Int[np.ndarray, " texts"],
     kind: Calibration,
+    weights: Float[np.ndarray, " texts"],
 ) -> Float[np.ndarray, " texts"]:
     """Return the scores of left-out texts, the calibration too made without their fold."""
     scores = np.zeros(len(decisions))
     for fold in set(folds.tolist()):
         seen = folds != fold
-        scores[~seen] = calibrated(decisions[~seen], _knots(decisions[seen], targets[seen], kind))
+        scores[~seen] = calibrated(decisions[~seen], _knots(decisions[seen], targets[seen], kind, weights[seen]))
     return scores
 
 
 def _knots(
-    decisions: Float[np.ndarray, " texts"], targets: Float[np.ndarray, " texts"], kind: Calibration
+    decisions: Float[np.ndarray, " texts"],
+    targets: Float[np.ndarray, " texts"],
+    kind: Calibration,
+    weights: Float[np.ndarray, " texts"],
 ) -> Float[np.ndarray, "2 knots"]:
     """Return the calibration of decisions as knots that rise."""
     if kind == "distribution":
@@ -187,7 +264,7 @@ def _knots(
     else:
         from sklearn.isotonic import IsotonicRegression
 
-        fitted = IsotonicRegression(y_min=0.0, y_max=1.0).fit(decisions, targets)
+        fitted = IsotonicRegression(y_min=0.0, y_max=1.0).fit(decisions, targets, sample_weight=weights)
         start, to = fitted.X_thresholds_, fitted.y_thresholds_
     kept = np.concatenate([[True], np.diff(start.astype(np.float32)) > 0])
     return np.stack([start[kept], np.clip(np.maximum.accumulate(to[kept]), 0, 1)])

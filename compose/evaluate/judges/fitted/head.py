@@ -76,11 +76,20 @@ class Head:
             result = self.sentences_gain * result + _linear(embed(texts), self.sentences) + self.sentences_intercept
         return np.asarray(result, dtype=np.float64)
 
-    def scores(self, texts: Sequence[str], form: Form) -> Float[np.ndarray, " texts"]:
-        """Return the calibrated score of each text, in [0, 1]."""
+    def scores(
+        self, texts: Sequence[str], form: Form, factors: Float[np.ndarray, " texts"] | None = None
+    ) -> Float[np.ndarray, " texts"]:
+        """Return the calibrated score of each text, in [0, 1]; factors are those of a gate, see `gated`."""
         if not texts:
             return np.zeros(0)
-        return calibrated(self.decisions(texts, form), self.calibration[form])
+        return calibrated(gated(self.decisions(texts, form), factors), self.calibration[form])
+
+
+def gated(
+    decisions: Float[np.ndarray, " texts"], factors: Float[np.ndarray, " texts"] | None
+) -> Float[np.ndarray, " texts"]:
+    """Return decisions times the factors of a gate, none of them below 0; without a gate as they are."""
+    return decisions if factors is None else np.maximum(decisions, 0) * factors
 
 
 def calibrated(

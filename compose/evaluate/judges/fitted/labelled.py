@@ -19,6 +19,8 @@ from compose.errors import Rejected
 
 MAX_FILE_BYTES = 512 * 2**20
 FOLDS = 10
+PARTS = 5
+"""Parts of what was asked, each left out in turn: with every group that is one more fit."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,10 @@ class Labelled:
         groups: What each text has in common with others (who wrote it, the row it comes from); a text of its own
             group is its own.
         digest: Of the file.
-        weights: How much each counts in a fit. Below 1 its target is a guess of a program: it is in every fit, and in
-            no measurement.
+        weights: How much each counts in a fit.
+        sure: Whether its target is no guess of a program; a guess is in every fit, and in no measurement.
+        asked: What each text answers; empty where that is not known.
+        sets: Name of the data set that each comes from; empty in a file of one.
     """
 
     texts: tuple[str, ...]
@@ -40,33 +44,59 @@ class Labelled:
     groups: tuple[str, ...]
     digest: str
     weights: Float[np.ndarray, " texts"]
+    sure: Bool[np.ndarray, " texts"]
+    asked: tuple[str, ...]
+    sets: tuple[str, ...]
 
     @property
     def surely(self) -> Labelled:
         """The texts whose targets are no guesses: those that a judge may be measured with."""
-        return self._only(self.weights >= 1)
+        return self._only(self.sure)
 
     @property
     def guessed(self) -> Labelled:
         """The texts whose targets are guesses; empty when there are none."""
-        return self._only(self.weights < 1)
+        return self._only(~self.sure)
+
+    @property
+    def few_groups(self) -> bool:
+        """Whether the groups are few enough to leave them out one by one, and to tell them apart on a card."""
+        return len(set(self.groups)) <= FOLDS
 
     def _only(self, wanted: Bool[np.ndarray, " texts"]) -> Labelled:
         kept = np.flatnonzero(wanted).tolist()
-        texts, groups = (tuple(values[place] for place in kept) for values in (self.texts, self.groups))
-        return Labelled(texts, self.targets[kept], groups, self.digest, self.weights[kept])
+
+        def some(values: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(values[place] for place in kept)
+
+        return Labelled(
+            texts=some(self.texts),
+            targets=self.targets[kept],
+            groups=some(self.groups),
+            digest=self.digest,
+            weights=self.weights[kept],
+            sure=self.sure[kept],
+            asked=some(self.asked),
+            sets=some(self.sets),
+        )
 
     def folds(self) -> Int[np.ndarray, " texts"]:
         """Return a fold for each text: one a group when there are few groups, else ten by a hash of the group."""
-        names = sorted(set(self.groups))
-        if len(names) <= FOLDS:
+        if self.few_groups:
+            names = sorted(set(self.groups))
             return np.asarray([names.index(group) for group in self.groups])
-        by_hash = {name: int(hashlib.sha256(name.encode()).hexdigest(), 16) % FOLDS for name in names}
-        return np.asarray([by_hash[group] for group in self.groups])
+        return np.asarray([_by_hash(group, FOLDS) for group in self.groups])
+
+    def parts(self) -> Int[np.ndarray, " texts"]:
+        """Return the part of what was asked that each text answers, by a hash; -1 where that is not known."""
+        return np.asarray([_by_hash(asked, PARTS) if asked else -1 for asked in self.asked])
 
 
 def read_labelled(path: Path) -> Labelled:
-    """Return the labelled texts of a `.jsonl` or `.csv` file: keys `text`, `target` and, if any, `group` and `weight`.
+    """Return the labelled texts of a `.jsonl` or `.csv` file.
+
+    Its keys are `text`, `target` and, if any, `group`, `weight`, `sure`, `asked` and `set`: see `Labelled`. A target
+    whose weight is below 1 is a guess, unless `sure` says "yes".
 
     Raises:
         Rejected: `labels-invalid`, when the file is missing or malformed, holds nothing, a number outside 0 to 1, or
@@ -82,7 +112,7 @@ def read_labelled(path: Path) -> Labelled:
         raise _invalid(path, "JSON lines (.jsonl) or CSV with a header (.csv), in UTF-8", str(error)) from error
     if not rows:
         raise _invalid(path, "at least one labelled text", "none")
-    texts, targets, groups, weights = [], [], [], []
+    texts, targets, groups, weights, sure = [], [], [], [], []
     for number, row in enumerate(rows, start=1):
         text, target = row.get("text"), _number(row.get("target"))
         if not isinstance(text, str) or not text.strip():
@@ -92,12 +122,24 @@ def read_labelled(path: Path) -> Labelled:
         weight = _number(row.get("weight") or 1)
         if weight is None or not 0 < weight <= 1:
             raise _invalid(path, "a number above 0, up to 1, under `weight`", f"{row.get('weight')!r} in row {number}")
+        if row.get("sure") not in (None, "", "yes", "no"):
+            raise _invalid(path, "yes or no under `sure`", f"{row.get('sure')!r} in row {number}")
         weights.append(weight)
+        sure.append(row["sure"] == "yes" if row.get("sure") else weight >= 1)
         texts.append(text)
         targets.append(target)
         groups.append(str(row.get("group") or f"row {number}"))
     _refuse_contradictions(path, texts, targets, groups)
-    return Labelled(tuple(texts), np.asarray(targets), tuple(groups), of_file(path), np.asarray(weights))
+    return Labelled(
+        texts=tuple(texts),
+        targets=np.asarray(targets),
+        groups=tuple(groups),
+        digest=of_file(path),
+        weights=np.asarray(weights),
+        sure=np.asarray(sure),
+        asked=tuple(str(row.get("asked") or "") for row in rows),
+        sets=tuple(str(row.get("set") or "") for row in rows),
+    )
 
 
 def refuse_leakage(fitted: Sequence[str], measured: Sequence[str], subject: str) -> None:
@@ -141,6 +183,11 @@ def _refuse_contradictions(path: Path, texts: Sequence[str], targets: Sequence[f
             continue
         what = "another target" if known[0] != target else "another group"
         raise _invalid(path, "each text once, or always alike", f"row {number} repeats a text with {what}")
+
+
+def _by_hash(name: str, parts: int) -> int:
+    """Return a place below `parts` that is the same on every machine."""
+    return int(hashlib.sha256(name.encode()).hexdigest(), 16) % parts
 
 
 def _number(value: object) -> float | None:

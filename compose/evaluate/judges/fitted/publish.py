@@ -12,11 +12,12 @@ from compose import durable
 from compose.errors import Rejected
 from compose.evaluate.judges import Form, Judged, judge_all
 from compose.evaluate.judges.fitted.card import DataSet, JudgeCard, Measured, measure_judge
-from compose.evaluate.judges.fitted.fit import fit_head
+from compose.evaluate.judges.fitted.fit import Beside, fit_head
 from compose.evaluate.judges.fitted.head import write_head
-from compose.evaluate.judges.fitted.judges import FittedJudge, card_path, head_path
+from compose.evaluate.judges.fitted.judges import FittedJudge, card_path, gate_factors, gate_opinions, head_path
 from compose.evaluate.judges.fitted.kinds import KINDS
-from compose.evaluate.judges.fitted.labelled import FOLDS, Labelled, refuse_leakage
+from compose.evaluate.judges.fitted.labelled import Labelled, refuse_leakage
+from compose.evaluate.judges.fitted.sets import left_out, measure_sets
 
 THRESHOLD = 0.5
 TOGETHER = 5
@@ -68,16 +69,22 @@ def publish(
         refuse_leakage(labelled.texts, test[1].texts, test[0])
     rows, guessed, labelled = len(labelled.texts), labelled.guessed, labelled.surely
     folds = labelled.folds()
-    embeddings = embed(labelled.texts)
-    fitted = fit_head(labelled.texts, labelled.targets, folds, KINDS[kind].recipe, embeddings, guessed)
+    # Embeddings take minutes: only for who reads them.
+    embeddings = embed(labelled.texts) if "sentences" in KINDS[kind].forms else np.zeros((len(folds), 0))
+    opinions = gate_opinions(KINDS[kind], [Judged("", text) for text in labelled.texts])
+    beside = Beside(labelled.weights, labelled.parts(), gate_factors(KINDS[kind], opinions))
+    fitted = fit_head(labelled.texts, labelled.targets, folds, KINDS[kind].recipe, embeddings, guessed, beside)
     write_head(head_path(kind, folder), fitted.head)
     data = DataSet(name=source.name, digest=labelled.digest, rows=rows, licence=source.licence)
-    named = len(set(labelled.groups)) <= FOLDS
-    how = "each group of texts left out of the fit in turn" if named else f"{FOLDS} folds, related texts in one"
     cards: dict[Form, JudgeCard] = {}
     for form in KINDS[kind].forms:
         judge = FittedJudge(kind, form, folder)
-        measured = [_measured(kind, labelled, fitted.unseen[form], data, how, named)]
+        if any(labelled.sets):
+            measured = measure_sets(
+                labelled, fitted, form, threshold=THRESHOLD, inverted=KINDS[kind].inverted, opinions=opinions
+            )
+        else:
+            measured = [_measured(kind, labelled, fitted.unseen[form], data)]
         if test is not None:
             measured.append(_tested(judge, test[0], test[1], inverted=KINDS[kind].inverted))
         cards[form] = JudgeCard(
@@ -93,9 +100,7 @@ def publish(
     return cards
 
 
-def _measured(
-    kind: str, labelled: Labelled, unseen: Float[np.ndarray, " texts"], data: DataSet, how: str, named: bool
-) -> Measured:
+def _measured(kind: str, labelled: Labelled, unseen: Float[np.ndarray, " texts"], data: DataSet) -> Measured:
     """Return how the left-out texts were judged, those on the fence (a target of exactly 0.5) apart."""
     inverted = KINDS[kind].inverted
     scores, truth = (1 - unseen, 1 - labelled.targets) if inverted else (unseen, labelled.targets)
@@ -109,12 +114,14 @@ def _measured(
             "partial_called_partial": float(middle.mean()),
             "partial_called_unsafe": float((scores[between] >= THRESHOLD).mean()),
         }
-    groups = [group for group, known in zip(labelled.groups, clear, strict=True) if known] if named else ()
+    groups = (
+        [group for group, known in zip(labelled.groups, clear, strict=True) if known] if labelled.few_groups else ()
+    )
     return measure_judge(
         scores[clear],
         truth[clear],
         data=data,
-        unseen=how,
+        unseen=left_out(labelled),
         threshold=THRESHOLD,
         groups=groups,
         further=further,
