@@ -23,8 +23,8 @@ class TrainSettings:
         sft_steps: Optimiser steps of SFT.
         dpo_steps: Optimiser steps of DPO.
         batch_size: Pairs a step, over all processes that train together.
-        sft_lr: Peak learning rate of SFT. Prompts need about a tenth of the root mean square of the base's embeddings as
-            its layers see them (SmolLM2 .12, Gemma-3 1.03), far above the defaults for weights.
+        sft_lr: Peak learning rate of SFT. Prompts need about a tenth of the root mean square of the base's embeddings
+            as its layers see them (SmolLM2 .12, Gemma-3 1.03), far above the defaults for weights.
         dpo_lr: Peak learning rate of DPO.
         beta: DPO's inverse temperature.
         dpo_reference: Whose log-probabilities DPO subtracts: the unpatched base, the patch after SFT, or the patch
