@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 from compose.algebra.expression import Call, Expression, Leaf, parse
 from compose.errors import Rejected
+from compose.parse import revise
 from compose.patch_files import CARD_FILE, from_files, read_folder
 from compose.records import PatchCard
 from compose.trust.claims import ParamValue
+from compose.trust.ranges import number
 from compose.trust.store import Store, Stored
 
 WHOLE = ("concat", "mean")
@@ -49,9 +51,25 @@ def add_arm(run: Path, arm: str, store: Store) -> ArmParts:
     expression = parse(card) if (card := _card(folders[arm]).expression) is not None else None
     taken = _taken_apart(expression, folders)
     if taken is None:
-        return ArmParts((store.put(folders[arm]),), "concat", {})
+        return ArmParts((_put(folders[arm], store),), "concat", {})
     parts, method, params = taken
-    return ArmParts(tuple(store.put(folder) for folder in parts), method, params)
+    return ArmParts(tuple(_put(folder, store) for folder in parts), method, params)
+
+
+def _put(folder: Path, store: Store) -> Stored:
+    """Return a run's patch in the store, under the next minor version where another patch has its own.
+
+    Runs of other seeds and sweeps give their patches the same name and version.
+    """
+    card = _card(folder)
+    known = store.versions(card.name)
+    for stored in known:
+        if revise(stored.card, version=card.version) == card:
+            return stored
+    if card.version not in {stored.card.version for stored in known}:
+        return store.put(folder)
+    major, minor, _ = number(known[0].card.version)
+    return store.put(folder, version=f"{major}.{minor + 1}.0")
 
 
 def _taken_apart(

@@ -112,6 +112,23 @@ def test_an_arm_is_locked_to_the_digest_of_its_patch(
     assert lock.result.digest == artifact.load(run / "patches" / arm).card.prefix
 
 
+def test_the_arm_of_another_seed_gets_the_next_version_and_the_same_arm_is_the_same_patch(
+    store: Store, run: Path, make_patch: Make, tmp_path: Path
+) -> None:
+    other = make_patch([[1.0, 2.0], [3.0, 5.0]], name="specialist-toxicity")
+    artifact.save(other, tmp_path / "seed1" / "patches" / "specialist-toxicity")
+
+    first, second, again = (
+        add_arm(folder, "specialist-toxicity", store).patches[0] for folder in (run, tmp_path / "seed1", run)
+    )
+
+    major, minor, _ = map(int, first.card.version.split("."))
+    assert second.card.version == f"{major}.{minor + 1}.0"
+    assert second.card.prefix == other.card.prefix
+    assert again == first
+    assert add_arm(tmp_path / "seed1", "specialist-toxicity", store).patches[0] == second
+
+
 def test_an_arm_that_is_not_there_is_said_with_those_that_are(store: Store, run: Path, tmp_path: Path) -> None:
     with pytest.raises(Rejected, match="concat-both, first-rows, mean"):
         add_arm(run, "conct-both", store)
