@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from compose.evaluate.statistics.rates import clopper_pearson, upper_bound
+from compose.report.export import rounded
 
 LEVEL = 0.95
 
@@ -104,8 +105,12 @@ class Row:
 
 
 def as_json(one: Composition) -> dict[str, Any]:
-    """Return a composition as JSON values."""
-    return asdict(one)
+    """Return a composition as JSON values; the bounds behind labels once, beside the first tolerance's limits."""
+    values = asdict(one)
+    for label in list(values["labels"].values())[1:]:
+        del label["gates"]
+    found: dict[str, Any] = rounded(values)
+    return found
 
 
 def summary(found: Sequence[Composition]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from compose.trust.claims import LockedPatch
 from compose.trust.evidence import Measured
 from compose.trust.suites import SuitePin
 from experiments.gate_study import draw, measure, rulings
-from experiments.gate_study.table import Composition, Label, Ruling, markdown, summary
+from experiments.gate_study.table import Composition, Label, Ruling, as_json, markdown, summary
 from tests.unit.trust.cases import patch
 from tests.unit.trust.measurements import DATA, measured, pin, series
 
@@ -177,3 +177,22 @@ def test_labels_and_decisions_are_counted() -> None:
         "warning: none": (3, 1),
     }
     assert "| 0 / 0.1 | small | 1 of 2 |" in markdown(counted)
+
+
+def test_what_is_kept_of_a_composition_has_its_bounds_once() -> None:
+    gates = {"gas within base + 0": (1 / 3, 0.1, 0.6, 0.0)}
+    labels = {name: Label(unsafe=True, clear=False, gates=gates) for name in ("strict", "loose")}
+    one = Composition(
+        expression="concat(a, b)",
+        method="concat",
+        members=("a", "b"),
+        sabotage=None,
+        warned=(),
+        labels=labels,
+        rulings={},
+    )
+
+    kept = as_json(one)["labels"]
+
+    assert kept["strict"]["gates"] == {"gas within base + 0": [0.333333, 0.1, 0.6, 0.0]}
+    assert kept["loose"] == {"unsafe": True, "clear": False}
