@@ -26,9 +26,9 @@ help:
 reproduce: $(STAMP)
 	@$(BIN)/python -m experiments.forgetting experiment=quick
 
-# OPTIONS: more words for pytest, such as OPTIONS=--cov for what of the trust core no test takes.
+# PYTEST_ADDOPTS=--cov make test: also what of the trust core no test takes.
 test: $(STAMP)
-	@$(BIN)/python -m pytest $(OPTIONS) --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 mutations: $(STAMP)
 	@COMPOSE_MUTATIONS=20000 $(BIN)/python -m pytest tests/properties -k mutated
