@@ -27,6 +27,7 @@ from compose.evaluate.prompts import normal_form
 from compose.evaluate.suites import load_suite
 from compose.laboratory import provenance
 from compose.progress import bar
+from compose.training.init import embeddings
 from experiments.gate_study.draw import draw, pool_of, specialists
 from experiments.gate_study.measure import SUITE, Bench, halves
 from experiments.gate_study.rulings import judged
@@ -54,7 +55,7 @@ def study(folders: Sequence[Path], n: int, seed: int, measurements: Path, spec: 
     base = load_base(spec)
     suite = load_suite(settings.suite(SUITE, []))
     texts = {normal_form(text) for _, known in trained for text in known}
-    words = base.model.get_input_embeddings().weight.detach().float().cpu().numpy()
+    words = embeddings(base, list(range(base.model.get_input_embeddings().num_embeddings))).numpy()
     sound, spoilt = pool_of([patch for patch, _ in trained], words, rng)
     drawn = draw(sound, spoilt, n, rng)
     bench = Bench(base, suite.spec, {risk.name: halves(risk, texts) for risk in suite.risks}, measurements)

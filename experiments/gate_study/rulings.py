@@ -11,7 +11,7 @@ from compose.laboratory.series import COMPOSITION, MEMBER, nearness_of
 from compose.trust.claims import GateClaim, LockedPatch
 from compose.trust.evidence import Measured, Series
 from compose.trust.gates import Decision, decide
-from compose.trust.rules.nearness import FURTHEST
+from compose.trust.rules import nearness
 from compose.trust.suites import MAX_PROMPTS
 from experiments.gate_study.draw import COST, Drawn
 from experiments.gate_study.measure import CHECKED, Bench
@@ -122,8 +122,7 @@ def warnings_about(one: Drawn, base: Base) -> tuple[str, ...]:
     """Return the codes of the warnings about a matrix: its norm, and its distance from the base's tokens."""
     patches = {COMPOSITION: one.patch, **{f"{MEMBER}{member.patch.card.name}": member.patch for member in one.members}}
     near = nearness_of(base, {name: Patch.of(patch.values, patch.card).prefix for name, patch in patches.items()})
-    far = near.composition > FURTHEST * max(near.members.values())
-    return (*one.warned, "result-distance") if far else one.warned
+    return (*one.warned, "result-distance") if near.composition > nearness.limit(near) else one.warned
 
 
 def judged(one: Drawn, bench: Bench) -> Composition:
