@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from compose import durable
 from compose.errors import Rejected
 from compose.trust.channel import publish
 from compose.trust.client import default_state
 from compose.trust.keys import load_signer, new_key, revoke_key, rotate_key
 from compose.trust.metadata import Writer
+from tests.unit.trust.kills import Killed, at_the_timestamp, killed_when, kills_at_every_write
 from tests.unit.trust.shop import NAME, Shop, bundle
 
 
@@ -247,36 +247,14 @@ def test_a_key_that_the_channel_does_not_know_cannot_take_it(shop: Shop) -> None
     assert shop.current() == "1.0.0"
 
 
-class Killed(BaseException):
-    """Stands for kill -9: nothing after it runs."""
-
-
 def test_a_writer_that_is_killed_at_any_write_leaves_the_channel_as_it_was(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    shop: Shop,
 ) -> None:
     shop.release("1.0.0")
     shop.release("1.1.0")
     rotate_key(shop.keys, "releaser", now=shop.now, days=1000)  # so that a root is written too
-    write = durable.write_bytes
     kills = 0
-    while True:
-        allowed = kills
-
-        def limited(path: Path, data: bytes, *, private: bool = False) -> None:
-            nonlocal allowed
-            if allowed == 0:
-                raise Killed
-            allowed -= 1
-            write(path, data, private=private)
-
-        monkeypatch.setattr(durable, "write_bytes", limited)
-        try:
-            shop.rollback("1.0.0")
-            break
-        except Killed:
-            kills += 1
-        finally:
-            monkeypatch.setattr(durable, "write_bytes", write)
+    for kills in kills_at_every_write(lambda: shop.rollback("1.0.0")):
         # Until the timestamp is written the former version counts; behind a new root it must still be readable.
         assert shop.current(who=f"reader-{kills}") == "1.1.0"
 
@@ -284,18 +262,9 @@ def test_a_writer_that_is_killed_at_any_write_leaves_the_channel_as_it_was(
     assert shop.current(who="reader-1") == "1.0.0"
 
 
-def test_a_first_release_that_was_killed_can_be_repeated(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = durable.write_bytes
-
-    def fail_at_timestamp(path: Path, data: bytes, *, private: bool = False) -> None:
-        if path.name == "timestamp.json":
-            raise Killed
-        write(path, data, private=private)
-
-    monkeypatch.setattr(durable, "write_bytes", fail_at_timestamp)
-    with pytest.raises(Killed):
+def test_a_first_release_that_was_killed_can_be_repeated(shop: Shop) -> None:
+    with pytest.raises(Killed), killed_when(at_the_timestamp):
         shop.release("1.0.0")
-    monkeypatch.setattr(durable, "write_bytes", write)
     assert code_of(lambda: shop.current()) == "channel-unreachable"
 
     shop.release("1.0.0")

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from tuf.api.metadata import Metadata, Root, Targets
 
-from compose import durable
 from compose.errors import Rejected
 from compose.trust.claims import Lock
 from compose.trust.cosigning import Waiting, awaited, cosign, review
@@ -19,6 +18,7 @@ from compose.trust.keys import import_keys, load_signer, new_key, revoke_key, ro
 from compose.trust.metadata import Writer, vouched
 from compose.trust.releasing import Check
 from compose.trust.store import Store, Stored
+from tests.unit.trust.kills import Killed, at_the_timestamp, killed_when, kills_at_every_write
 from tests.unit.trust.releases import BAD, Judge, locked, put_forward
 from tests.unit.trust.shop import NAME, Shop
 
@@ -265,34 +265,13 @@ def test_with_too_few_releasers_left_nothing_is_put_forward(firm: Firm) -> None:
     assert code_of(lambda: firm.put_forward("1.0.0")) == "channel-keys"
 
 
-class Killed(BaseException):
-    """Stands for kill -9: nothing after it runs."""
-
-
 def test_a_cosigner_who_is_killed_at_any_write_leaves_the_channel_as_it_was_and_can_repeat(
-    firm: Firm, monkeypatch: pytest.MonkeyPatch
+    firm: Firm,
 ) -> None:
     firm.release("1.0.0")
     firm.put_forward("1.1.0")
-    write, kills = durable.write_bytes, 0
-    while True:
-        allowed = kills
-
-        def limited(path: Path, data: bytes, *, private: bool = False) -> None:
-            nonlocal allowed
-            if allowed == 0:
-                raise Killed
-            allowed -= 1
-            write(path, data, private=private)
-
-        monkeypatch.setattr(durable, "write_bytes", limited)
-        try:
-            firm.cosign()
-            break
-        except Killed:
-            kills += 1
-        finally:
-            monkeypatch.setattr(durable, "write_bytes", write)
+    kills = 0
+    for kills in kills_at_every_write(firm.cosign):
         assert firm.shop.current(who=f"reader-{kills}") == "1.0.0"
 
     assert kills == 3  # targets, snapshot, timestamp
@@ -300,22 +279,13 @@ def test_a_cosigner_who_is_killed_at_any_write_leaves_the_channel_as_it_was_and_
 
 
 def test_a_kill_between_a_new_root_and_its_timestamp_can_be_repeated(
-    firm: Firm, monkeypatch: pytest.MonkeyPatch
+    firm: Firm,
 ) -> None:
     firm.release("1.0.0")
     new_key(firm.shop.keys, "third", "releaser", now=firm.shop.now, days=1000)
     firm.put_forward("1.1.0")
-    write = durable.write_bytes
-
-    def fail_at_timestamp(path: Path, data: bytes, *, private: bool = False) -> None:
-        if path.name == "timestamp.json":
-            raise Killed
-        write(path, data, private=private)
-
-    monkeypatch.setattr(durable, "write_bytes", fail_at_timestamp)
-    with pytest.raises(Killed):
+    with pytest.raises(Killed), killed_when(at_the_timestamp):
         firm.cosign()
-    monkeypatch.setattr(durable, "write_bytes", write)
     assert (firm.shop.channel / "metadata" / "2.root.json").exists()
     assert firm.shop.current() == "1.0.0"
 
