@@ -88,6 +88,21 @@ def test_base_and_patch_answer_the_same_questions_and_every_number_can_be_made_a
     assert "6 numbers" in capsys.readouterr().out
 
 
+def test_continuations_are_scored_without_showing_the_choices(
+    patch_folder: PatchFolder, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = words(patch_folder("tox"), tmp_path / "runs", "--task", "mmlu_continuation", "--data", data)
+    assert main(command) == 0
+    folder = printed_folder(capsys.readouterr().out)
+    record = read_record(folder)
+
+    assert [one.name for one in record.asked] == ["mmlu_anatomy_continuation", "mmlu_world_religions_continuation"]
+    assert {number.metric for number in record.numbers} == {"acc", "acc_norm"}
+    rows = from_lines(BenchmarkRow, folder / ROWS_FILE)
+    assert len(rows) == 2 * (6 + 4)
+    assert all(len(row.responses) == 4 for row in rows)
+
+
 def test_the_same_command_gives_the_same_record_and_other_wordings_another(
     patch_folder: PatchFolder, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

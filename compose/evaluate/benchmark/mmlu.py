@@ -1,4 +1,8 @@
-"""MMLU from a folder on this disk, asked as lm-eval asks it (Hendrycks et al. 2020, 2009.03300).
+"""MMLU from a folder on this disk, asked in both of lm-eval's ways (Hendrycks et al. 2020, 2009.03300).
+
+`mmlu` shows the four choices and reads off the likelihoods of their letters; `mmlu_continuation` compares the
+likelihoods of the four answers themselves, without showing them. Small models answer one letter to nearly everything,
+so only the second tells what a patch costs them.
 
 The folder holds `test/<subject>_test.csv` and `dev/<subject>_dev.csv`, with the columns question, choice0 to choice3
 and answer (0 to 3). `dev` gives the examples of few-shot prompts.
@@ -10,15 +14,38 @@ import csv
 import io
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from compose.digest import of_file, of_json
 from compose.errors import Rejected
 
-PREFIX = "mmlu_"
+GROUP = "mmlu"
+ENDINGS = {GROUP: "", f"{GROUP}_continuation": "_continuation"}
+"""lm-eval's groups, and how the names of their subjects' tasks end."""
 SPLITS = ("test", "dev")
 COLUMNS = ("question", "choice0", "choice1", "choice2", "choice3", "answer")
 LETTERS = ("A", "B", "C", "D")
+
+
+class Local(NamedTuple):
+    """A task that a folder can give: one subject, asked as one of lm-eval's groups asks it."""
+
+    subject: str
+    group: str
+
+    @property
+    def name(self) -> str:
+        """Return lm-eval's name of the task."""
+        return f"{GROUP}_{self.subject}{ENDINGS[self.group]}"
+
+
+def local_tasks(folder: Path) -> list[Local]:
+    """Return every task of a folder: both groups, subjects in alphabetical order.
+
+    Raises:
+        Rejected: `asset-missing` when there are none.
+    """
+    return [Local(subject, group) for group in ENDINGS for subject in subjects(folder)]
 
 
 def subjects(folder: Path) -> list[str]:
@@ -39,23 +66,32 @@ def subjects(folder: Path) -> list[str]:
     return found
 
 
-def task(folder: Path, subject: str) -> dict[str, Any]:
-    """Return lm-eval's task of one subject with the questions of a folder; lm-eval's name, wording and metric."""
-    choices = "\n".join(f"{letter}. {{{{choices[{place}]}}}}" for place, letter in enumerate(LETTERS))
-    return {
-        "task": f"{PREFIX}{subject}",
-        "custom_dataset": partial(_dataset, folder, subject),
+def task(folder: Path, local: Local) -> dict[str, Any]:
+    """Return lm-eval's task of one subject with the questions of a folder; lm-eval's name, wording and metrics."""
+    about = local.subject.replace("_", " ")
+    shared = {
+        "task": local.name,
+        "custom_dataset": partial(_dataset, folder, local.subject),
         "test_split": "test",
         "fewshot_split": "dev",
         "fewshot_config": {"sampler": "first_n"},
         "output_type": "multiple_choice",
-        "description": "The following are multiple choice questions (with answers) about "
-        f"{subject.replace('_', ' ')}.\n\n",
+        "metadata": {"version": 1.0},
+    }
+    if local.group != GROUP:
+        return shared | {
+            "description": f"The following are questions (with answers) about {about}.\n\n",
+            "doc_to_text": "Question: {{question.strip()}}\nAnswer:",
+            "doc_to_choice": "{{choices}}",
+            "doc_to_target": "{{answer}}",
+        }
+    choices = "\n".join(f"{letter}. {{{{choices[{place}]}}}}" for place, letter in enumerate(LETTERS))
+    return shared | {
+        "description": f"The following are multiple choice questions (with answers) about {about}.\n\n",
         "doc_to_text": f"{{{{question.strip()}}}}\n{choices}\nAnswer:",
         "doc_to_choice": list(LETTERS),
         "doc_to_target": "answer",
         "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
-        "metadata": {"version": 1.0},
     }
 
 

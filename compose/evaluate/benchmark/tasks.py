@@ -46,15 +46,15 @@ def load_tasks(spec: BenchmarkSpec, data: Path | None) -> LoadedTasks:
             generates, or that shows pictures; what `mmlu.read` refuses.
     """
     seed_everything(spec.seed)
-    local = {} if data is None else {f"{mmlu.PREFIX}{subject}": subject for subject in mmlu.subjects(data)}
+    local = {} if data is None else {one.name: one for one in mmlu.local_tasks(data)}
     wanted: dict[str, Any] = {}
     sources: dict[str, str] = {}
     foreign = []
     for name in spec.tasks:
-        for one in list(local) if name == "mmlu" and local else [name]:
+        for one in [task.name for task in local.values() if task.group == name] or [name]:
             if data is not None and one in local:
                 wanted[one] = mmlu.task(data, local[one])
-                sources[one] = f"local files, {mmlu.digest(data, local[one])}"
+                sources[one] = f"local files, {mmlu.digest(data, local[one].subject)}"
             else:
                 foreign.append(one)
     with quiet_lm_eval():
@@ -75,7 +75,7 @@ def seed_everything(seed: int) -> None:
     np.random.seed(seed)
 
 
-def _found(names: Sequence[str], own: str | None, local: Mapping[str, str]) -> tuple[TaskManager, list[str]]:
+def _found(names: Sequence[str], own: str | None, local: Mapping[str, mmlu.Local]) -> tuple[TaskManager, list[str]]:
     """Return a manager that knows the names, and the names with patterns resolved; lm-eval's own index is slow."""
     if own is not None and not Path(own).is_dir():
         raise _invalid(f"--tasks-path {own}", "a folder of task files", "no such folder", "name the folder")
@@ -88,7 +88,7 @@ def _found(names: Sequence[str], own: str | None, local: Mapping[str, str]) -> t
     near = difflib.get_close_matches(missing[0], [*manager.all_tasks, *local], n=3)
     raise _invalid(
         missing[0],
-        "the name of a task of lm-eval, of --tasks-path or, with --data, mmlu or mmlu_<subject>",
+        "the name of a task of lm-eval, of --tasks-path or, with --data, mmlu, mmlu_<subject>, or either with _continuation",
         "no such task",
         f"did you mean {' or '.join(near)}?" if near else "see `lm-eval ls tasks`",
     )

@@ -75,12 +75,19 @@ def test_the_digest_is_of_both_files(tmp_path: Path) -> None:
     assert digests[0] != digests[1]
 
 
-def test_every_subject_is_asked_in_the_words_of_lm_evals_own_files() -> None:
+@pytest.mark.parametrize(
+    ("group", "place", "template"),
+    [
+        ("mmlu", "default", "_default_template_yaml"),
+        ("mmlu_continuation", "continuation", "_continuation_template_yaml"),
+    ],
+)
+def test_every_subject_is_asked_in_the_words_of_lm_evals_own_files(group: str, place: str, template: str) -> None:
     found = importlib.util.find_spec("lm_eval")
     if found is None or found.origin is None:
         pytest.skip("the extra `benchmark` is not installed (make benchmark)")
-    theirs = Path(found.origin).parent / "tasks" / "mmlu" / "default"
-    shared = yaml.safe_load((theirs / "_default_template_yaml").read_text(encoding="utf-8"))
+    theirs = Path(found.origin).parent / "tasks" / "mmlu" / place
+    shared = yaml.safe_load((theirs / template).read_text(encoding="utf-8"))
     files = sorted(theirs.glob("mmlu_*.yaml"))
     instead_of_data = {"dataset_path", "dataset_name", "tag", "include", "task_alias"}
 
@@ -88,6 +95,6 @@ def test_every_subject_is_asked_in_the_words_of_lm_evals_own_files() -> None:
     for file in files:
         own = yaml.safe_load(file.read_text(encoding="utf-8"))
         expected = {key: value for key, value in {**shared, **own}.items() if key not in instead_of_data}
-        ours = mmlu.task(Path("anywhere"), own["dataset_name"])
+        ours = mmlu.task(Path("anywhere"), mmlu.Local(own["dataset_name"], group))
         del ours["custom_dataset"]
         assert ours == expected
