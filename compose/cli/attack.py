@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from compose.cli.measured import add_measured
+from compose.cli.measured import add_measured, base_spec
 from compose.cli.text import printable
 from compose.cli.verb import Verb
 from compose.errors import Rejected
@@ -47,7 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
             fix="say what is attacked and how, such as --patch patches/harmfulness --attack gcg",
         )
     from compose import settings
-    from compose.base_spec import read_spec
     from compose.report import attack as report
 
     overrides = list(arguments.overrides)
@@ -56,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.risk is not None:
         overrides.append(f"risk={arguments.risk}")
     spec = settings.attack(arguments.attack, overrides)
-    model = read_spec(arguments.model)
+    model = base_spec(arguments)
     from compose.evaluate.attacks.record import read_record
     from compose.laboratory.attacking import attack
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from compose.cli.measured import add_measured
+from compose.cli.measured import add_measured, base_spec
 from compose.cli.text import printable
 from compose.cli.verb import Verb
 from compose.errors import Rejected
@@ -51,7 +51,6 @@ def run(arguments: argparse.Namespace) -> int:
     from compose.evaluate.benchmark import require_lm_eval
 
     require_lm_eval()
-    from compose.base_spec import read_spec
     from compose.evaluate.benchmark.record import BenchmarkSpec, read_record
     from compose.report.benchmark import terminal
     from compose.validated import validated
@@ -59,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = ("limit", "shots", "chat", "tasks_path", "seed")
     asked = {"tasks": tuple(arguments.task), **{name: getattr(arguments, name) for name in names}}
     spec = validated(BenchmarkSpec, asked, subject="compose benchmark")
-    model = read_spec(arguments.model)
+    model = base_spec(arguments)
     from compose.laboratory.benchmarking import benchmark
 
     folder = benchmark(spec, model, arguments.patch, arguments.runs, data=arguments.data, device=arguments.device)

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from compose.cli import evaluate_lock
-from compose.cli.measured import add_measured
+from compose.cli.measured import add_measured, base_spec
 from compose.cli.text import printable
 from compose.cli.verb import Verb
 from compose.errors import Rejected
@@ -58,11 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
             fix="say what is measured on what, such as --patch patches/toxicity --suite toxicity",
         )
     from compose import settings
-    from compose.base_spec import read_spec
     from compose.report import evaluation
 
     spec = settings.suite(arguments.suite, arguments.overrides)
-    model = read_spec(arguments.model)
+    model = base_spec(arguments)
     from compose.evaluate.suites.record import read_record
     from compose.laboratory.evaluating import evaluate
 
@@ -77,15 +76,16 @@ def _only(locks: list[str], arguments: argparse.Namespace) -> Path:
     """Return the one lock that is named, when nothing else is.
 
     Raises:
-        Rejected: `settings-invalid` for several locks, and for a suite, patches or overrides beside one.
+        Rejected: `settings-invalid` for several locks, and for a suite, patches, a type of number or overrides beside
+            one.
     """
-    if len(arguments.overrides) > 1 or arguments.suite is not None or arguments.patch:
+    if len(arguments.overrides) > 1 or any((arguments.suite, arguments.patch, arguments.dtype)):
         raise Rejected(
             "settings-invalid",
             subject="compose evaluate LOCK",
             expected="one lock: its patches and suites are in it, and nothing about them can be changed from outside",
             got=ascii([*locks, *(word for word in arguments.overrides if "=" in word)])[1:-1],
-            fix="leave out --patch, --suite and KEY=VALUE, or name no lock",
+            fix="leave out --patch, --suite, --dtype and KEY=VALUE, or name no lock",
         )
     return Path(locks[0])
 

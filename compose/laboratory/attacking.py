@@ -202,7 +202,7 @@ def _record(
         command=command or provenance.command_line(),
         commit=commit,
         dirty=dirty,
-        machine=provenance.machine(siege.base.model.device),
+        machine=provenance.machine(siege.base),
         versions=provenance.versions(),
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 1),

@@ -91,7 +91,7 @@ def benchmark(
         command=command or provenance.command_line(),
         commit=commit,
         dirty=dirty,
-        machine=provenance.machine(base.model.device),
+        machine=provenance.machine(base),
         versions={**provenance.versions(), "lm_eval": version("lm_eval")},
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - began, 1),

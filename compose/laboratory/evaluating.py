@@ -105,7 +105,7 @@ def evaluate(
             command=command or provenance.command_line(),
             commit=commit,
             dirty=dirty,
-            machine=provenance.machine(base.model.device),
+            machine=provenance.machine(base),
             versions=provenance.versions(),
             finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - began, 1),

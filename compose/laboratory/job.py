@@ -230,7 +230,7 @@ def _results(
         settings={key: value for key, value in recorded.items() if key not in UNRECORDED},
         commit=commit,
         dirty=dirty,
-        machine=provenance.machine(materials.base.model.device),
+        machine=provenance.machine(materials.base),
         versions=provenance.versions(),
         started=clock.started,
         finished=_now(),

@@ -14,6 +14,7 @@ import psutil
 import torch
 
 import compose
+from compose.base import Base
 
 PACKAGES = (
     "torch",
@@ -45,8 +46,9 @@ def commit() -> tuple[str, bool]:
     return found or "unknown", bool(changes)
 
 
-def machine(device: torch.device) -> dict[str, str | int | float]:
-    """Return what the numbers were computed on."""
+def machine(base: Base) -> dict[str, str | int | float]:
+    """Return what the numbers of a loaded base are computed on, and in which type of number."""
+    device = base.model.device
     facts: dict[str, str | int | float] = {
         "cpu": _processor(),
         "cores": os.cpu_count() or 0,
@@ -54,6 +56,7 @@ def machine(device: torch.device) -> dict[str, str | int | float]:
         "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
         "os": platform.platform(),
         "device": device.type,
+        "dtype": str(base.model.dtype).removeprefix("torch."),
     }
     if device.type == "cuda":
         facts["accelerator"] = torch.cuda.get_device_name(device)

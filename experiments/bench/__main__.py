@@ -55,7 +55,7 @@ def about(base: Base) -> dict[str, Any]:
     """Return what the numbers were measured on: machine, versions, commit, base."""
     revision, changed = commit()
     return {
-        "machine": machine(base.model.device),
+        "machine": machine(base),
         "versions": versions(),
         "commit": revision,
         "commit_has_changes": changed,

@@ -78,7 +78,7 @@ def study(folders: Sequence[Path], n: int, seed: int, measurements: Path, spec: 
         "command": provenance.command_line(),
         "commit": commit,
         "commit_has_changes": dirty,
-        "machine": provenance.machine(base.model.device),
+        "machine": provenance.machine(base),
         "versions": provenance.versions(),
     }
     return {"about": about, "summary": summary(found), "compositions": [as_json(one) for one in found]}

@@ -254,6 +254,7 @@ def test_a_composition_that_breaks_a_rule_is_not_measured(desk: Path, capsys: py
     [
         (["seed=1"], "one lock"),
         (["--suite", "toxicity"], "one lock"),
+        (["--dtype", "bfloat16"], "one lock"),
         (["other.lock"], "one lock"),
         (["--key", "releaser"], "key-role"),
         (["--key", "nobody"], "key-missing"),

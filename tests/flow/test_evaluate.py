@@ -65,6 +65,18 @@ def test_the_same_command_shows_the_finished_record_again(
     assert (second.out, second.err) == (first.out, "")
 
 
+def test_another_type_of_number_is_another_evaluation_and_said(
+    patch_folder: PatchFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, folders = words(patch_folder("tox"), tmp_path / "runs", *QUICK), []
+    for dtype in ("float32", "bfloat16"):
+        assert main([*command, "--dtype", dtype]) == 0
+        folders.append(printed_folder(capsys.readouterr().out))
+    first, second = folders
+    assert first != second
+    assert [read_record(folder).machine["dtype"] for folder in folders] == ["float32", "bfloat16"]
+
+
 def test_the_page_beside_the_record_holds_its_numbers_and_asks_nothing_of_the_network(
     patch_folder: PatchFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -155,6 +167,7 @@ def test_a_patch_that_does_not_say_what_it_was_trained_on_is_marked(
         (["second_judges.professions=gendered_words"], "settings-invalid", "the first judge again"),
         (["+second_judges.nobody=profanity"], "settings-invalid", "no such part"),
         (["risks.professions.judge=nobody"], "settings-invalid", "known judges"),
+        (["--dtype", "int8"], "settings-invalid", "'float32', 'bfloat16'"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_with_the_cure(

@@ -88,7 +88,8 @@ def _found(names: Sequence[str], own: str | None, local: Mapping[str, mmlu.Local
     near = difflib.get_close_matches(missing[0], [*manager.all_tasks, *local], n=3)
     raise _invalid(
         missing[0],
-        "the name of a task of lm-eval, of --tasks-path or, with --data, mmlu, mmlu_<subject>, or either with _continuation",
+        "the name of a task of lm-eval, of --tasks-path or, with --data, of MMLU: mmlu, mmlu_<subject>, "
+        "either with _continuation",
         "no such task",
         f"did you mean {' or '.join(near)}?" if near else "see `lm-eval ls tasks`",
     )

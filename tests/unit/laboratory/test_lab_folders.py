@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from compose.base import Base
 from compose.laboratory import provenance
 from compose.laboratory.folders import Folders
 
@@ -47,8 +48,10 @@ def test_the_commit_is_that_of_the_checkout_or_unknown() -> None:
     assert isinstance(dirty, bool)
 
 
-def test_machine_and_versions_name_what_decides_numbers() -> None:
-    assert provenance.machine(torch.device("cpu"))["cores"]
+def test_machine_and_versions_name_what_decides_numbers(tiny: Base) -> None:
+    machine = provenance.machine(tiny)
+    assert machine["cores"]
+    assert (machine["device"], machine["dtype"]) == (tiny.model.device.type, "float32")
     assert provenance.versions()["torch"] == torch.__version__
 
 
