@@ -55,7 +55,7 @@ def render(template: str, **values: Any) -> str:
     )
     environment.filters.update(
         number=words.number, percent=words.percent, metric=words.metric, strategy=words.strategy,
-        duration=words.duration, pretty=_pretty, legend=_legend,
+        duration=words.duration, version=words.version, machine=words.machine, pretty=_pretty, legend=_legend,
     )  # fmt: skip
     style = (files("compose.report") / STYLESHEET).read_text(encoding="utf-8")
     return environment.get_template(template).render(style=Markup(style), colours=_colours(), **values)

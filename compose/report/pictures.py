@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from compose.report import plots, words
 from compose.report.drawing import Plot
+from compose.report.levels import Level, levels
 from compose.report.palette import Stroke, strokes
 from compose.report.results import Estimate
 from compose.report.summary import ArmRow, CurveLine, Summary
+from compose.report.tables import by_kind
 
 MOST_ROWS = 20
 """With more arms than this the first picture has one row a strategy, and the arms are on a click."""
@@ -29,9 +31,11 @@ class Row:
 class Pictures:
     """Every picture of a report; `more_...` are shown on a click.
 
-    `by_strategy` says that `retention` has one row a strategy, `outlined` that some value in it has a reservation.
+    `levels` takes the place of `retention` where no arm competes. `by_strategy` says that `retention` has one row a
+    strategy, `outlined` that some value in it has a reservation.
     """
 
+    levels: tuple[Plot, Plot] | None
     retention: tuple[Plot, Plot] | None
     by_strategy: bool
     outlined: bool
@@ -44,7 +48,7 @@ class Pictures:
 
     def files(self) -> list[Plot]:
         """Return the pictures that become PNG files, the wide one of each pair."""
-        pairs = [pair for pair in (self.retention, self.more_retention) if pair]
+        pairs = [pair for pair in (self.levels, self.retention, self.more_retention) if pair]
         rows = [plot for row in (*self.curves, *self.more_curves) for plot in row.plots]
         return [pair[0] for pair in pairs] + rows + [*self.matrices, *self.more_matrices]
 
@@ -52,18 +56,24 @@ class Pictures:
 def pictures(summary: Summary) -> Pictures:
     """Return the pictures of a summary, drawn."""
     titles = [summary.title(risk.name) for risk in summary.risks]
+    alone = not summary.contenders
     by_strategy = len(summary.contenders) > MOST_ROWS
-    arms = [
-        plots.Bars(words.arm(arm), _kept(summary, arm), contender=arm.contender)
-        for arm in summary.arms
-        if arm.contender or not by_strategy or arm.final == summary.joint
-    ]
+    arms = (
+        []
+        if alone
+        else [
+            plots.Bars(words.arm(arm), _kept(summary, arm), contender=arm.contender)
+            for arm in summary.arms
+            if arm.contender or not by_strategy or arm.final == summary.joint
+        ]
+    )
     every = _pair(titles, arms, "retention-arms" if by_strategy else "retention")
     rows, legend = _curves(summary)
     # With two orders both are shown: what the order does is the question.
     shown = 2 if len(rows) == 2 else 1
     matrices = _matrices(summary)
     return Pictures(
+        levels=_levels(summary) if alone else None,
         retention=_pair(titles, _by_strategy(summary), "retention") if by_strategy else every,
         by_strategy=by_strategy,
         outlined=any(one.reason and one.value is not None for bars in arms for one in bars.kept),
@@ -74,6 +84,22 @@ def pictures(summary: Summary) -> Pictures:
         matrices=tuple(matrices[0]),
         more_matrices=tuple(matrices[1]),
     )
+
+
+def _levels(summary: Summary) -> tuple[Plot, Plot] | None:
+    """Return what base, baselines and patches do on the risks they were measured on, wide and narrow."""
+    titles = [f"{summary.title(risk.name)}: {words.metric(risk.headline)}" for risk in summary.risks]
+    rows = [
+        Level(
+            row.label,
+            tuple(row.metrics.get(risk.name, {}).get(risk.headline) for risk in summary.risks),
+            patch=row.kind == "specialist",
+        )
+        for row in by_kind(summary)
+    ]
+    if not titles or not rows:
+        return None
+    return levels(titles, rows, name="levels"), levels(titles, rows, name="levels-narrow", narrow=True)
 
 
 def _pair(titles: Sequence[str], rows: Sequence[plots.Bars], name: str) -> tuple[Plot, Plot] | None:

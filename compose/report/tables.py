@@ -8,7 +8,7 @@ from string import ascii_lowercase
 
 from compose.report import words
 from compose.report.merge import merge
-from compose.report.results import PERPLEXITY_RATIO, Estimate, Kind, RunResults
+from compose.report.results import PERPLEXITY_RATIO, REMOVED_SHARE, Estimate, Kind, MetricValue, RunResults
 from compose.report.summary import ArmRow, Row, Summary
 
 KINDS: dict[Kind, str] = {
@@ -93,8 +93,9 @@ def models(summary: Summary, *, best_orders: bool = False) -> Table:
     for risk in summary.risks:
         group = risk.title or risk.name
         columns.append(Column(f"{words.metric(risk.headline)}\N{NO-BREAK SPACE}{words.BETTER[risk.direction]}", group))
-        columns.append(Column("kept", group))
-    columns.append(Column("kept at least"))
+        columns.append(Column("kept" if summary.contenders else "removed", group))
+    if summary.contenders:
+        columns.append(Column("kept at least"))
     utilities = _utilities(summary)
     columns += [
         Column(f"{words.metric(name)}\N{NO-BREAK SPACE}{words.BETTER[way]}", "utility")
@@ -149,9 +150,13 @@ def _model(summary: Summary, row: Row, arm: ArmRow | None, utilities: list[str],
     for risk in summary.risks:
         headline = row.metrics[risk.name].get(risk.headline)
         cells.append(Cell(*words.measured(headline)) if headline else Cell(words.DASH))
-        cells.append(_kept(arm.retention[risk.name] if arm else None, notes))
-    # A specialist is made for one risk: its weakest one says nothing about it.
-    cells.append(_kept(arm.worst if arm and row.kind != "specialist" else None, notes))
+        if summary.contenders:
+            cells.append(_kept(arm.retention[risk.name] if arm else None, notes))
+        else:
+            cells.append(_removed(row.metrics[risk.name].get(REMOVED_SHARE)))
+    if summary.contenders:
+        # A specialist is made for one risk: its weakest one says nothing about it.
+        cells.append(_kept(arm.worst if arm and row.kind != "specialist" else None, notes))
     cells += [Cell(*words.measured(row.utility[name])) if name in row.utility else Cell("") for name in utilities]
     named = arm is not None and row.kind not in ("base", "specialist")
     about = [words.order(arm.order)] if arm and named and words.ordered(arm) else []
@@ -161,6 +166,13 @@ def _model(summary: Summary, row: Row, arm: ArmRow | None, utilities: list[str],
         about.append(f"{len(row.seeds)} of {len(summary.seeds)} seeds")
     head = words.strategy(arm.label) if arm and named else row.label
     return Line(head, ", ".join(about), tuple(cells))
+
+
+def _removed(share: MetricValue | None) -> Cell:
+    """Return which share of the base's unsafety is gone."""
+    if share is None or share.value is None:
+        return Cell("")
+    return Cell(words.percent(share.value), words.percent_between(share))
 
 
 def _kept(estimate: Estimate | None, notes: dict[str, str]) -> Cell:
@@ -185,14 +197,14 @@ def metrics(summary: Summary) -> list[tuple[str, Table]]:
         }
         columns = [Column(f"{words.metric(name)}\N{NO-BREAK SPACE}{words.BETTER[way]}") for name, way in names.items()]
         lines = []
-        for row in _by_kind(summary):
+        for row in by_kind(summary):
             found = row.metrics[risk.name]
             safety = row.safety[risk.name]
             cells = [Cell(words.number(safety.value), words.between(safety.low, safety.high))]
             cells += [Cell(*words.measured(found[name])) if name in found else Cell("") for name in names]
             lines.append(Line(row.label, row.name, tuple(cells)))
-        title = f"{summary.title(risk.name)}: {risk.n_test} prompts, {risk.k} samples each, "
-        title += f"judge {risk.judge} {risk.judge_version}"
+        title = f"{summary.title(risk.name)}: {risk.n_test} prompts, {words.counted(risk.k, 'sample')} each, "
+        title += f"judge {risk.judge} {words.version(risk.judge_version)}"
         table = Table(
             (Column(f"safety\N{NO-BREAK SPACE}{words.BETTER['higher']}"), *columns), (Block("", tuple(lines)),)
         )
@@ -200,7 +212,8 @@ def metrics(summary: Summary) -> list[tuple[str, Table]]:
     return tables
 
 
-def _by_kind(summary: Summary) -> Iterable[Row]:
+def by_kind(summary: Summary) -> Iterable[Row]:
+    """Return every measured composition: the base, what has no patch, specialists, then the arms'."""
     order = list(KINDS)
     return sorted(summary.rows.values(), key=lambda row: (order.index(row.kind), row.label, row.name))
 
@@ -249,12 +262,14 @@ def markdown(summary: Summary) -> str:
 def terminal(results: RunResults | Summary) -> str:
     """Return the main table as text of at most 100 columns, the base first, the arms by their weakest risk.
 
-    Each risk has its headline metric and, in per cent, what is kept of its specialist's gain.
+    Each risk has its headline metric and, in per cent, what is kept of its specialist's gain; where no arm competes
+    for that, how much of the base's unsafety is gone.
     """
     summary = merge([results]) if isinstance(results, RunResults) else results
     utilities = list(_utilities(summary))[:2]
-    heads = [head for risk in summary.risks for head in (risk.name[:6], "kept")]
-    heads += ["least", *(words.metric(name)[:10].rstrip() for name in utilities)]
+    kept = "kept" if summary.contenders else "gone"
+    heads = [head for risk in summary.risks for head in (risk.name[:6], kept)]
+    heads += [*(["least"] if summary.contenders else []), *(words.metric(name)[:10].rstrip() for name in utilities)]
     lines = [("model", heads)]
     ends = _ends(summary)
     for kind in KINDS:

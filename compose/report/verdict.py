@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compose.report import words
-from compose.report.results import BROKEN_PERPLEXITY_RATIO, Estimate
+from compose.report.results import BROKEN_PERPLEXITY_RATIO, REMOVED_SHARE, Estimate, MetricValue
 from compose.report.summary import ArmRow, Summary
 
 
@@ -29,10 +29,33 @@ def verdict(summary: Summary) -> Verdict:
             "Nothing can be said about forgetting: there was no gain that could be kept.",
             (*_reservations(summary, summary.contenders[0]), *_base(summary)),
         )
-    return Verdict(
-        "No arm combines the risks here; these are the patches that the others would be measured against.",
-        _base(summary),
+    return _of_specialists(summary)
+
+
+def _of_specialists(summary: Summary) -> Verdict:
+    """Return what patches do that nothing is composed of here."""
+    removed = {
+        risk: share
+        for risk, name in summary.specialists.items()
+        if (share := summary.rows[name].metrics[risk].get(REMOVED_SHARE)) is not None and share.value is not None
+    }
+    if not removed:
+        return Verdict("No arm combines the risks here, and no patch of one risk can be compared.", _base(summary))
+    shares = words.listed(
+        [
+            f"{_kept(share)} of {summary.title(risk)}" + (": there is more" if share.value < 0 else "")
+            for risk, share in removed.items()
+            if share.value is not None
+        ]
     )
+    unclear = [
+        f"On {summary.title(risk)} the interval holds zero."
+        for risk, share in removed.items()
+        if share.low is not None and share.low <= 0
+    ]
+    one = len(removed) == 1
+    sentence = f"{'The patch removes' if one else 'Each for itself, the patches remove'} {shares}."
+    return Verdict(sentence, (*unclear, *_base(summary)))
 
 
 def _of_contenders(summary: Summary, ranked: list[ArmRow], broken: list[ArmRow]) -> Verdict:
@@ -94,7 +117,7 @@ def _details(summary: Summary, ranked: list[ArmRow]) -> list[str]:
     return found
 
 
-def _kept(estimate: Estimate) -> str:
+def _kept(estimate: Estimate | MetricValue) -> str:
     interval = words.percent_between(estimate)
     return f"{words.percent(estimate.value)} ({interval})" if interval else words.percent(estimate.value)
 

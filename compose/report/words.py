@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Mapping, Sequence
 
 from compose.report.results import Estimate, MetricValue
 from compose.report.summary import ArmRow
@@ -11,6 +13,9 @@ MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
 ARROW = "\N{RIGHTWARDS ARROW}"
 BETTER = {"lower": "\N{DOWNWARDS ARROW}", "higher": "\N{UPWARDS ARROW}"}
+
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+SHOWN_DIGITS = 12
 
 LABELS = {
     "mean": "average",
@@ -74,12 +79,12 @@ def percent(value: float | None) -> str:
 
 def between(low: float | None, high: float | None) -> str:
     """Return an interval of numbers, or nothing where there is none."""
-    if low is None or high is None or low == high:
+    if low is None or high is None or math.isclose(low, high, abs_tol=1e-9):
         return ""
     return f"{number(low)} to {number(high)}" if low < 0 else f"{number(low)}{DASH}{number(high)}"
 
 
-def percent_between(estimate: Estimate) -> str:
+def percent_between(estimate: Estimate | MetricValue) -> str:
     """Return an interval of shares in whole per cent, or nothing where there is none."""
     if estimate.low is None or estimate.high is None or estimate.low == estimate.high:
         return ""
@@ -105,3 +110,25 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things, with the noun's plural where it is not one."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def version(text: str) -> str:
+    """Return a version with its digests cut to what tells two apart; records have them whole."""
+    return DIGEST.sub(lambda found: found[0][: len("sha256:") + SHOWN_DIGITS], text)
+
+
+def machine(facts: Mapping[str, str | int | float]) -> str:
+    """Return a machine in one line, counts with what they count."""
+    units = {"cores": "core", "threads": "thread"}
+    return ", ".join(
+        counted(int(value), units[key]) if key in units else str(value) for key, value in _processor_first(facts)
+    )
+
+
+def _processor_first(facts: Mapping[str, str | int | float]) -> list[tuple[str, str | int | float]]:
+    return sorted(facts.items(), key=lambda fact: fact[0] not in ("cpu", "accelerator"))

@@ -9,7 +9,8 @@ import pytest
 
 from compose.report import tables
 from compose.report.merge import merge
-from compose.report.results import Estimate, MetricValue, RunResults
+from compose.report.pictures import pictures
+from compose.report.results import REMOVED_SHARE, Estimate, MetricValue, RunResults
 from compose.report.summary import Summary
 from compose.report.verdict import verdict
 
@@ -163,8 +164,26 @@ def test_the_verdict_says_when_nothing_can_be_said(make_small: Make) -> None:
     assert nothing.sentence == "Nothing can be said about forgetting: there was no gain that could be kept."
     assert "Retention on toxicity is undefined: no gain." in nothing.details
 
+
+def test_where_no_arm_competes_the_patches_are_held_against_the_base(make_small: Make) -> None:
+    share = MetricValue(value=0.33, direction="higher", n=4, low=-0.02, high=0.6)
     alone = make_small({"base": BASE, "special": GOOD}, arms={"specialist": ("special",)})
     assert verdict(merge([alone])).sentence.startswith("No arm combines the risks")
+
+    merged = merge([alone])
+    special = merged.rows["special"]
+    special = replace(special, metrics={"toxicity": special.metrics["toxicity"] | {REMOVED_SHARE: share}})
+    merged = replace(merged, rows=merged.rows | {"special": special})
+    said = verdict(merged)
+    assert said.sentence == "The patch removes 33% (\N{MINUS SIGN}2 to 60%) of toxicity."
+    assert "On toxicity the interval holds zero." in said.details
+    heads = [column.name for column in tables.models(merged).columns]
+    assert "removed" in heads
+    assert not {"kept", "kept at least"} & set(heads)
+    drawn = pictures(merged)
+    assert drawn.retention is None
+    assert drawn.levels is not None
+    assert "special" in drawn.levels[0].alt
 
 
 def test_the_verdict_warns_of_a_risk_that_the_base_hardly_shows(make_small: Make) -> None:

@@ -75,3 +75,16 @@ def test_lists_read_as_in_a_sentence() -> None:
     assert [words.listed(items) for items in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
         "", "a", "a and b", "a, b and c"
     ]  # fmt: skip
+
+
+def test_a_machine_is_told_processor_first_and_its_counts_say_what_they_count() -> None:
+    facts: dict[str, str | int | float] = {"cores": 2, "cpu": "EPYC", "device": "cpu", "memory": "8 GiB", "threads": 1}
+    assert words.machine(facts) == "EPYC, 2 cores, cpu, 8 GiB, 1 thread"
+
+
+def test_digests_are_cut_where_a_version_is_shown() -> None:
+    assert words.version(f"a list, sha256:{'0123456789abcdef' * 4}") == "a list, sha256:0123456789ab"
+
+
+def test_an_interval_without_width_is_none_even_where_rounding_gave_it_some() -> None:
+    assert words.between(0.0, 1e-17) == ""
