@@ -8,6 +8,8 @@ own x axis instead of the internal step):
 - `stage_end/<risk>/<arm>` over `at/stage`: the rows of the R matrix, also as a table and a heat map under
   `R/<arm>`;
 - `train/<arm>/<stage>/<name>` over `train/<arm>/<stage>/step`: what the trainer logged;
+- `final/<composition>/<risk or utility>/<metric>` in the run's summary: what every composition did, so that the runs of
+  a sweep can be sorted, grouped and plotted by it;
 - the patches, as artifacts.
 """
 
@@ -26,7 +28,7 @@ from pydantic.dataclasses import dataclass
 
 from compose.assets.cache import offline
 from compose.records import SETTINGS
-from compose.report.results import RunResults
+from compose.report.results import Composition, RunResults
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +73,9 @@ class Tracker(Protocol):
     def log_training(self, arm: str, stage: str, step: int, values: Mapping[str, float]) -> None:
         """Log what the trainer said at one step of one stage."""
 
+    def log_final(self, composition: str, values: Mapping[str, float]) -> None:
+        """Log what a composition did in the end, by `<risk>/<metric>` or `utility/<metric>`."""
+
     def log_patch(self, folder: Path, name: str) -> None:
         """Log a patch folder, which must stay where it is until it is uploaded."""
 
@@ -91,6 +96,9 @@ class NullTracker:
         """Do nothing."""
 
     def log_training(self, arm: str, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """Do nothing."""
+
+    def log_final(self, composition: str, values: Mapping[str, float]) -> None:
         """Do nothing."""
 
     def log_patch(self, folder: Path, name: str) -> None:
@@ -194,6 +202,10 @@ class WandbTracker:
             self._define(key, axis)
         self._log({**logged, axis: step})
 
+    def log_final(self, composition: str, values: Mapping[str, float]) -> None:
+        """Log what a composition did in the end, into the run's summary."""
+        self._run.summary.update({f"final/{composition}/{name}": value for name, value in values.items()})
+
     def log_patch(self, folder: Path, name: str) -> None:
         """Log a patch folder as an artifact."""
         import wandb
@@ -245,6 +257,10 @@ class _Guarded:
     def log_training(self, arm: str, stage: str, step: int, values: Mapping[str, float]) -> None:
         """Log what the trainer said, if possible."""
         self._try(lambda: self._inner.log_training(arm, stage, step, values))
+
+    def log_final(self, composition: str, values: Mapping[str, float]) -> None:
+        """Log what a composition did in the end, if possible."""
+        self._try(lambda: self._inner.log_final(composition, values))
 
     def log_patch(self, folder: Path, name: str) -> None:
         """Log a patch folder, if possible."""
@@ -314,8 +330,21 @@ def log_results(tracker: Tracker, results: RunResults, patches: Mapping[str, Pat
     for entry in results.training:
         for row in entry.rows:
             tracker.log_training(entry.composition, entry.phase, int(row.get("step", 0)), row)
+    for name, composition in results.compositions.items():
+        tracker.log_final(name, _final(composition))
     for name, folder in patches.items():
         tracker.log_patch(folder, name)
+
+
+def _final(composition: Composition) -> dict[str, float]:
+    """Return a composition's numbers by `<risk>/<metric>` and `utility/<metric>`, those that could be measured."""
+    parts = {risk: found.metrics for risk, found in composition.risks.items()} | {"utility": composition.utility}
+    return {
+        f"{part}/{name}": metric.value
+        for part, metrics in parts.items()
+        for name, metric in metrics.items()
+        if metric.value is not None
+    }
 
 
 def _mode(asked: str) -> str:

@@ -41,6 +41,7 @@ class Recorded:
     def __init__(self, path: Path) -> None:
         self.rows: list[dict[str, Any]] = []
         self.axes: dict[str, str] = {}
+        self.summary: dict[str, Any] = {}
         self.artifacts: list[tuple[str, list[str]]] = []
         self.name = self.group = ""
         self.finished = False
@@ -57,6 +58,9 @@ class Recorded:
             items = record.history.item
             row = {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
             self.rows.append(row)
+        elif kind == "summary":
+            items = record.summary.update
+            self.summary |= {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
         elif kind == "metric":
             self.axes[record.metric.name] = record.metric.step_metric
         elif kind == "artifact":

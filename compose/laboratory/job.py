@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import transformers
@@ -20,6 +20,7 @@ from compose.artifact import Patch
 from compose.digest import canonical_json
 from compose.errors import Rejected
 from compose.evaluate.results import BASE, Measurement
+from compose.evaluate.risks import judged_again
 from compose.laboratory import outcome, provenance
 from compose.laboratory.baselines import Baseline, measure_baselines
 from compose.laboratory.curves import Curves, measure_curves
@@ -117,6 +118,11 @@ def _run(settings: ExperimentSettings, folders: Folders, command: str) -> RunRes
         baselines |= _loras(settings, arms, realiser, yardstick, folders)
     with clock.phase("curves"):
         curves = _curves(settings, arms, made, realiser, yardstick, folders)
+    with clock.phase("measure"):
+        found = {name: _judged_again(one, materials) for name, one in found.items()}
+        baselines = {
+            name: replace(one, measurement=_judged_again(one.measurement, materials)) for name, one in baselines.items()
+        }
     whole = Measured(
         risks=materials.risks,
         arms=arms,
@@ -132,6 +138,11 @@ def _run(settings: ExperimentSettings, folders: Folders, command: str) -> RunRes
     _track(settings, results, folders)
     folders.mark_complete()
     return results
+
+
+def _judged_again(measurement: Measurement, materials: Materials) -> Measurement:
+    """Return a measurement with the second judges' scores, which cost no generation and are never kept apart."""
+    return judged_again(measurement, {risk.name: risk for risk in materials.risks}, materials.second)
 
 
 def _track(settings: ExperimentSettings, results: RunResults, folders: Folders) -> None:
@@ -237,7 +248,7 @@ def _results(
         # Training is counted where it was done: by this job, by an interrupted call of it, or by another job.
         seconds={phase: round(seconds, 1) for phase, seconds in (clock.seconds | outcome.trained_for(whole)).items()},
         base=BaseInfo(name=materials.base.name, fingerprint=materials.base.fingerprint),
-        risks=outcome.risk_infos(materials.risks, settings.evaluation.samples),
+        risks=outcome.risk_infos(materials.risks, materials.second, settings.evaluation.samples),
         compositions=outcome.compositions(whole),
         base_composition=BASE,
         specialists={risk: names[stage] for risk, stage in whole.specialists.items()},

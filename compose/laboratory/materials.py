@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compose.base import Base, load_base
-from compose.evaluate.risks import Risk, load_risk, refuse_shared_prompts
+from compose.evaluate.judges import Judge
+from compose.evaluate.risks import Risk, load_risk, make_second_judges, refuse_shared_prompts
 from compose.evaluate.utility import Utility, load_utility
 from compose.laboratory.baselines import INSTRUCTED, REFERENCE, Baselines, instructed
 from compose.laboratory.folders import Folders
@@ -24,6 +25,7 @@ class Materials:
     Args:
         base: The frozen base.
         risks: The risks in the experiment's order, screened.
+        second: By risk, the second judge.
         utility: The utility measures; None leaves them out.
         pairs: The pairs of each risk.
         baselines: What patches are compared with beside the base.
@@ -32,6 +34,7 @@ class Materials:
 
     base: Base
     risks: tuple[Risk, ...]
+    second: dict[str, Judge]
     utility: Utility | None
     pairs: dict[str, PairSet]
     baselines: Baselines
@@ -50,6 +53,8 @@ def gather(settings: ExperimentSettings, folders: Folders) -> Materials:
     risks = tuple(load_risk(settings.risks[name], base) for name in settings.order)
     refuse_shared_prompts(risks)
     utility = None if settings.utility is None else load_utility(settings.utility)
+    chosen = {name: judge for name, judge in settings.evaluation.second_judges.items() if name in settings.order}
+    second = make_second_judges(chosen)
     store = GenerationStore(folders.samples)
     # Every reference is made before the first pair: what is wrong with the last should not cost the others' time.
     contexts = {risk.name: ReferenceContext(base=base, judge=risk.judge, store=store) for risk in risks}
@@ -72,7 +77,9 @@ def gather(settings: ExperimentSettings, folders: Folders) -> Materials:
         baselines[INSTRUCTED] = instructed(settings.baselines.instructions, contexts)
     if settings.baselines.reference:
         baselines[REFERENCE] = references
-    return Materials(base=base, risks=risks, utility=utility, pairs=pairs, baselines=baselines, anchors=anchors)
+    return Materials(
+        base=base, risks=risks, second=second, utility=utility, pairs=pairs, baselines=baselines, anchors=anchors
+    )
 
 
 def _reference(settings: ExperimentSettings, risk: str, context: ReferenceContext) -> Reference:

@@ -18,6 +18,7 @@ from compose.evaluate.forgetting import (
     stability_gap,
     worst_risk_retention,
 )
+from compose.evaluate.judges import Judge
 from compose.evaluate.metrics import Metric
 from compose.evaluate.results import BASE, Measurement, RiskResult, paired
 from compose.evaluate.risks import Risk
@@ -148,7 +149,7 @@ def training_logs(measured: Measured) -> tuple[TrainingLog, ...]:
     return tuple(TrainingLog(composition=name, phase=phase, rows=tuple(rows)) for (name, phase), rows in logs.items())
 
 
-def risk_infos(risks: Sequence[Risk], samples: int | None) -> tuple[RiskInfo, ...]:
+def risk_infos(risks: Sequence[Risk], second: Mapping[str, Judge], samples: int | None) -> tuple[RiskInfo, ...]:
     """Return what a reader must know of every risk to read its numbers."""
     return tuple(
         RiskInfo(
@@ -158,6 +159,8 @@ def risk_infos(risks: Sequence[Risk], samples: int | None) -> tuple[RiskInfo, ..
             direction=risk.kind.direction,
             judge=risk.judge.name,
             judge_version=risk.judge.version,
+            second_judge=second[risk.name].name if risk.name in second else "",
+            second_judge_version=second[risk.name].version if risk.name in second else "",
             n_test=len(risk.test),
             k=risk.spec.samples if samples is None or risk.spec.sampling.temperature == 0 else samples,
             prompts=risk.test_digest,

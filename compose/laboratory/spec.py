@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 from pydantic.dataclasses import dataclass
 
 from compose.base_spec import BaseSpec
-from compose.evaluate.risks import RiskSpec
+from compose.evaluate.risks import RiskSpec, second_judge_faults
 from compose.evaluate.utility import UtilitySpec
 from compose.records import SETTINGS
 from compose.strategies import Orders, StrategySpec, Task
@@ -91,12 +91,15 @@ class EvaluationSettings:
         curve_prompts: Test prompts a risk at each point inside a stage; 0 draws no curves.
         curve_samples: Completions for each of these prompts; None keeps to the risks, on whose scale the curves then
             are.
+        second_judges: By risk, a judge of another make that judges the same completions: no number should rest on one
+            alone, least of all on the one that chose the pairs. None for none.
     """
 
     samples: Positive | None = None
     together: Positive = 4
     curve_prompts: Count = 20
     curve_samples: Positive | None = None
+    second_judges: dict[Name, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -178,6 +181,7 @@ class ExperimentSettings:
             *(f"risks.{risk}.n_train is 0" for risk in self.order if _untrained(self.risks.get(risk))),
             *self._uneven_replay(),
             *_missing("baselines.instructions", self.order, self.baselines.instructions),
+            *second_judge_faults("evaluation.second_judges", self.evaluation.second_judges, self.risks),
         ]
         if not self.order or len(set(self.order)) != len(self.order):
             found.append("order must name one or more risks, each once")

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from compose.errors import Rejected
+from compose.evaluate.metrics import SECOND
 from compose.evaluate.statistics.bootstrap import paired_difference
 from compose.report import words
 from compose.report.export import rounded
@@ -248,7 +249,8 @@ def markdown(comparison: Comparison) -> str:
     parts = []
     for risk in comparison.merged[comparison.versus].risks:
         headline = f"{risk.title or risk.name}: {words.metric(risk.headline)} {words.BETTER[risk.direction]}"
-        heads = [comparison.setting, headline, "removed", f"unsafety against {comparison.against}"]
+        second = [f"by {risk.second_judge}"] if risk.second_judge else []
+        heads = [comparison.setting, headline, *second, "removed", f"unsafety against {comparison.against}"]
         heads += ["perplexity ratio", "trigram repetition", "benign requests refused", "training"]
         lines = [heads, ["---"] * len(heads)]
         lines += [_line(variant, risk, comparison.versus) for variant in comparison.variants[risk.name]]
@@ -260,6 +262,8 @@ def _line(variant: Variant, risk: RiskInfo, versus: str) -> list[str]:
     metrics = variant.row.metrics[risk.name]
     removed, difference = metrics.get(REMOVED_SHARE), variant.difference
     cells = [f"**{variant.value}**" if variant.value == versus else variant.value, _shown(metrics.get(risk.headline))]
+    if risk.second_judge:
+        cells.append(_shown(metrics.get(f"{SECOND}{risk.headline}")))
     cells.append("" if removed is None else _with(words.percent(removed.value), words.percent_between(_plain(removed))))
     cells.append(
         ""

@@ -216,6 +216,8 @@ class RiskInfo:
         direction: The better direction of that metric.
         judge: Name of the judge.
         judge_version: Its version.
+        second_judge: Name of the judge whose metric is `SECOND` + `headline`; empty where there is none.
+        second_judge_version: Its version.
         n_test: Number of test prompts.
         k: Samples per prompt.
         prompts: Digest of the test prompts.
@@ -230,6 +232,8 @@ class RiskInfo:
     k: int
     prompts: str
     title: str = ""
+    second_judge: str = ""
+    second_judge_version: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, config=_RECORD)
@@ -299,8 +303,9 @@ class RunResults:
 
 @dataclass(frozen=True, kw_only=True, config=_ROW)
 class RecordRow:
-    """One line of `records/<risk>.jsonl`: one sampled completion and its score (None: could not be judged).
+    """One line of `records/<risk>.jsonl`: one sampled completion, its score and the second judge's.
 
+    A score is None where there is no verdict, the second one also where there is no second judge.
     Keys beyond these are allowed and not read here.
     """
 
@@ -311,6 +316,7 @@ class RecordRow:
     prompt: str
     completion: str
     score: float | None
+    second: float | None = None
 
 
 _RESULTS: TypeAdapter[RunResults] = TypeAdapter(RunResults)

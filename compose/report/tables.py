@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from string import ascii_lowercase
 
+from compose.evaluate.metrics import SECOND
 from compose.report import words
 from compose.report.merge import merge
 from compose.report.results import PERPLEXITY_RATIO, REMOVED_SHARE, Estimate, Kind, MetricValue, RunResults
@@ -93,6 +94,8 @@ def models(summary: Summary, *, best_orders: bool = False) -> Table:
     for risk in summary.risks:
         group = risk.title or risk.name
         columns.append(Column(f"{words.metric(risk.headline)}\N{NO-BREAK SPACE}{words.BETTER[risk.direction]}", group))
+        if risk.second_judge:
+            columns.append(Column(f"by {risk.second_judge}", group))
         columns.append(Column("kept" if summary.contenders else "removed", group))
     if summary.contenders:
         columns.append(Column("kept at least"))
@@ -145,11 +148,23 @@ def _ranked(summary: Summary, kind: Kind, ends: dict[str, ArmRow]) -> list[Row]:
     return sorted(final, key=lambda row: joint_first.get(row.name, rank[row.name]))
 
 
-def _model(summary: Summary, row: Row, arm: ArmRow | None, utilities: list[str], notes: dict[str, str]) -> Line:
+def _model(
+    summary: Summary,
+    row: Row,
+    arm: ArmRow | None,
+    utilities: list[str],
+    notes: dict[str, str],
+    *,
+    second: bool = True,
+) -> Line:
+    """Return one model's row; `second` says whether it has the second judges' columns."""
     cells = []
     for risk in summary.risks:
         headline = row.metrics[risk.name].get(risk.headline)
         cells.append(Cell(*words.measured(headline)) if headline else Cell(words.DASH))
+        if risk.second_judge and second:
+            by_second = row.metrics[risk.name].get(f"{SECOND}{risk.headline}")
+            cells.append(Cell(*words.measured(by_second)) if by_second else Cell(words.DASH))
         if summary.contenders:
             cells.append(_kept(arm.retention[risk.name] if arm else None, notes))
         else:
@@ -205,6 +220,8 @@ def metrics(summary: Summary) -> list[tuple[str, Table]]:
             lines.append(Line(row.label, row.name, tuple(cells)))
         title = f"{summary.title(risk.name)}: {risk.n_test} prompts, {words.counted(risk.k, 'sample')} each, "
         title += f"judge {risk.judge} {words.version(risk.judge_version)}"
+        if risk.second_judge:
+            title += f", second judge {risk.second_judge} {words.version(risk.second_judge_version)}"
         table = Table(
             (Column(f"safety\N{NO-BREAK SPACE}{words.BETTER['higher']}"), *columns), (Block("", tuple(lines)),)
         )
@@ -263,7 +280,7 @@ def terminal(results: RunResults | Summary) -> str:
     """Return the main table as text of at most 100 columns, the base first, the arms by their weakest risk.
 
     Each risk has its headline metric and, in per cent, what is kept of its specialist's gain; where no arm competes
-    for that, how much of the base's unsafety is gone.
+    for that, how much of the base's unsafety is gone. The second judges' numbers are on the page.
     """
     summary = merge([results]) if isinstance(results, RunResults) else results
     utilities = list(_utilities(summary))[:2]
@@ -275,7 +292,7 @@ def terminal(results: RunResults | Summary) -> str:
     for kind in KINDS:
         for row in _ranked(summary, kind, ends):
             arm = ends.get(row.name)
-            cells = [cell.main for cell in _model(summary, row, arm, utilities, {}).cells]
+            cells = [cell.main for cell in _model(summary, row, arm, utilities, {}, second=False).cells]
             lines.append((_terminal_label(row, arm), cells))
     # A number is never cut: where one is long, the names have less room.
     widths = [max(5, *map(len, column)) for column in zip(*(cells for _, cells in lines), strict=True)]

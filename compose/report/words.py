@@ -29,6 +29,7 @@ METRICS = {
     "gas": "GAS",
     "gld": "GLD",
     "asr": "ASR",
+    "second": "second judge's",
 }
 
 

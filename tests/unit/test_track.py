@@ -17,6 +17,7 @@ from compose.report.results import (
     Composition,
     CurvePoint,
     Estimate,
+    MetricValue,
     RiskInfo,
     RiskMeasure,
     RunResults,
@@ -100,6 +101,8 @@ def test_a_finished_run_leaves_matrix_losses_and_patch(
     losses = {row["train/a/sft/step"]: row["train/a/sft/loss"] for row in run.rows if "train/a/sft/loss" in row}
     assert losses == {0: 2.0, 10: 1.0}
     assert ("sequential-a-b", ["patch.json"]) in run.artifacts
+    final = {key: value for key, value in run.summary.items() if key.startswith("final")}
+    assert final == {"final/base/toxicity/rate": 0.5, "final/patched/toxicity/rate": 0.25}
 
 
 def test_offline_is_the_default_and_a_key_means_online(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +208,9 @@ def results() -> RunResults:
     """Return a run of one risk and one arm."""
 
     def measured(safety: float) -> dict[str, RiskMeasure]:
-        return {"toxicity": RiskMeasure(metrics={}, safety=(safety,), prompt_ids=("a",))}
+        metrics = {"rate": MetricValue(value=1 - safety, direction="lower", n=1)}
+        metrics["gld"] = MetricValue(value=None, direction="lower", n=0)
+        return {"toxicity": RiskMeasure(metrics=metrics, safety=(safety,), prompt_ids=("a",))}
 
     base = Composition(label="base", kind="base", tokens=0, patch=None, risks=measured(0.5))
     patched = Composition(label="patched", kind="trained", tokens=2, patch="sha256:0", risks=measured(0.75))

@@ -9,9 +9,9 @@ from pathlib import Path
 from compose.base import Base
 from compose.digest import of_json
 from compose.errors import Rejected
-from compose.evaluate.judges import Judge, make_judge
+from compose.evaluate.judges import Judge
 from compose.evaluate.prompts import normal_form
-from compose.evaluate.risks import Risk, load_risk, refuse_shared_prompts
+from compose.evaluate.risks import Risk, load_risk, make_second_judges, refuse_shared_prompts
 from compose.evaluate.suites.spec import SuiteSpec
 from compose.evaluate.utility import Utility, load_utility
 
@@ -56,7 +56,7 @@ def load_suite(spec: SuiteSpec, base: Base | None = None, *, cache: Path | None 
     return Suite(
         spec=spec,
         risks=risks,
-        second={name: make_judge(judge) for name, judge in spec.second_judges.items() if judge is not None},
+        second=make_second_judges(spec.second_judges),
         utility=None if spec.utility is None else load_utility(spec.utility, cache=cache),
     )
 

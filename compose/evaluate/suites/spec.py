@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from compose.base_spec import BaseSpec
-from compose.evaluate.judges import JUDGES
+from compose.evaluate.risks.second import second_judge_faults
 from compose.evaluate.risks.spec import Count, Name, RiskSpec
 from compose.evaluate.utility import UtilitySpec
 from compose.records import SETTINGS
@@ -54,10 +54,4 @@ class SuiteSpec:
         for key, risk in self.risks.items():
             if risk.name != key:
                 yield f"risks.{key}.name is {risk.name!r}"
-        for key, judge in self.second_judges.items():
-            if key not in self.risks:
-                yield f"second_judges.{key}: no such part, only {', '.join(self.risks)}"
-            elif judge == self.risks[key].judge:
-                yield f"second_judges.{key} is the first judge again, {judge!r}"
-            if judge is not None and judge not in JUDGES:
-                yield f"second_judges.{key} is {judge!r}; known judges are {', '.join(sorted(JUDGES))}"
+        yield from second_judge_faults("second_judges", self.second_judges, self.risks)

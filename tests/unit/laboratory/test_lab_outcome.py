@@ -209,9 +209,9 @@ def test_a_table_of_pairs_counts_down_to_what_was_kept(make_pairs: Callable[...,
 
 def test_k_is_what_was_sampled(build: Callable[..., Measured]) -> None:
     risks = build(plan_arms([], TASK)).risks
-    assert [one.k for one in outcome.risk_infos(risks, None)] == [5, 5]
-    assert [one.k for one in outcome.risk_infos(risks, 2)] == [2, 2]
-    assert outcome.risk_infos(risks, None)[0].title == "Toxicity"
+    assert [one.k for one in outcome.risk_infos(risks, {}, None)] == [5, 5]
+    assert [one.k for one in outcome.risk_infos(risks, {}, 2)] == [2, 2]
+    assert outcome.risk_infos(risks, {}, None)[0].title == "Toxicity"
 
 
 def test_readers_are_warned_of_screening_of_a_base_without_the_risk_and_of_silent_judges(
