@@ -1,4 +1,4 @@
-"""What do patches of one recipe and several seeds do to a suite, or under attack? One line in place of one for each.
+"""What do patches of one recipe and several seeds do to a suite, under attack, or to a benchmark? One line for all.
 
     compose evaluate --patch SEED0 --patch SEED1 --patch SEED2 --suite attaq
     python -m experiments.pool runs/evaluations/FOLDER --json experiments/results/single_attaq.json
@@ -6,17 +6,20 @@
     compose attack --patch SEED0 --patch SEED1 --patch SEED2 --attack gcg --budget 200
     python -m experiments.pool runs/attacks/FOLDER --json experiments/results/single_gcg.json
 
+    compose benchmark --patch SEED0 --patch SEED1 --patch SEED2 --task mmlu_continuation --limit 10
+    python -m experiments.pool runs/benchmarks/FOLDER --json experiments/results/single_mmlu.json
+
 All patches of the record are taken for seeds of one recipe; intervals are over seeds and prompts crossed, and of counts
-of prompts (Wilson's, and Agresti and Min's of a difference) where all are alike. Lower is
-better in every line: of safe requests what is counted is refusals, of unsafe ones what is not refused. Under attack a
-line a share of the budget says how many requests had succeeded by then.
+of prompts (Wilson's, and Agresti and Min's of a difference) where all are alike. An arrow says which way is better: of
+safe requests what is counted is refusals, of unsafe ones what is not refused. Under attack a line a share of the budget
+says how many requests had succeeded by then. Of a benchmark of several tasks it is all their questions together.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,8 @@ from compose import durable
 from compose.errors import Rejected, exit_status
 from compose.evaluate.attacks import record as attacks
 from compose.evaluate.attacks.rates import DIRECT, readings, verdicts
+from compose.evaluate.benchmark import record as benchmarks
+from compose.evaluate.metrics import Direction
 from compose.evaluate.results import BASE
 from compose.evaluate.risks import RISK_KINDS
 from compose.evaluate.statistics.bootstrap import (
@@ -44,22 +49,23 @@ from compose.report import words
 
 BUDGET_PARTS = (8, 4, 2, 1)
 """Under attack, successes are counted within the budget divided by each of these."""
-Record = suites.EvaluationRecord | attacks.AttackRecord
+Record = suites.EvaluationRecord | attacks.AttackRecord | benchmarks.BenchmarkRecord
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pooled:
-    """One part of a suite or one attack, by one judge, over all patches.
+    """One part of a suite, one attack or one benchmark, by one judge, over all patches.
 
     Attributes:
-        part: The part's title, or the attack's name.
-        metric: The headline metric, of which unsafety is made.
-        judge: Who judged.
+        part: The part's title, the attack's name, or the benchmark's task.
+        metric: The headline metric.
+        judge: Who judged; empty where answers are right or wrong.
         seeds: How many patches.
-        base: The base's mean unsafety on the shared prompts, with its interval.
+        base: The base's mean on the shared prompts, with its interval.
         patched: That of the patches.
         difference: patched - base, paired by prompt.
-        queries: Under attack, the queries within which a request had to succeed; None for a suite.
+        queries: Under attack, the queries within which a request had to succeed; None elsewhere.
+        direction: Which way is better.
     """
 
     part: str
@@ -70,26 +76,36 @@ class Pooled:
     patched: Estimate
     difference: Estimate
     queries: int | None = None
+    direction: Direction = "lower"
 
 
 def pooled(folder: Path) -> tuple[Record, list[Pooled]]:
-    """Return the record of an evaluation or of attacks, and its lines over all its patches.
+    """Return the record of an evaluation, of attacks or of a benchmark, and its lines over all its patches.
 
     Raises:
         Rejected: What reading a record refuses; `results-differ` when it has fewer than two patches.
     """
-    attacked = (folder / attacks.RECORD_FILE).is_file()
-    record: Record = attacks.read_record(folder) if attacked else suites.read_record(folder)
+    record: Record = _reader(folder)(folder)
     if len(record.patches) < 2:
         raise Rejected(
             "results-differ",
             subject=str(folder),
             expected="patches of two seeds or more",
             got=f"{len(record.patches)}",
-            fix="name the patches of all seeds in one call of compose evaluate, or of compose attack",
+            fix="name the patches of all seeds in one call of compose evaluate, attack or benchmark",
         )
-    lines = _attacked(folder, record) if isinstance(record, attacks.AttackRecord) else _evaluated(folder, record)
-    return record, list(lines)
+    if isinstance(record, attacks.AttackRecord):
+        return record, list(_attacked(folder, record))
+    if isinstance(record, benchmarks.BenchmarkRecord):
+        return record, list(_benchmarked(folder, record))
+    return record, list(_evaluated(folder, record))
+
+
+def _reader(folder: Path) -> Callable[[Path], Record]:
+    """Return what reads the record that a folder holds."""
+    if (folder / attacks.RECORD_FILE).is_file():
+        return attacks.read_record
+    return benchmarks.read_record if (folder / benchmarks.RECORD_FILE).is_file() else suites.read_record
 
 
 def _evaluated(folder: Path, record: suites.EvaluationRecord) -> Iterator[Pooled]:
@@ -123,6 +139,15 @@ def _attacked(folder: Path, record: attacks.AttackRecord) -> Iterator[Pooled]:
             yield from _over_seeds(tables, None, part=record.attack, metric=metric, judge=judge, queries=queries)
 
 
+def _benchmarked(folder: Path, record: benchmarks.BenchmarkRecord) -> Iterator[Pooled]:
+    """Yield each metric over the questions of all tasks; a task's own where there is only one."""
+    by_task = benchmarks.values_of(record.asked, benchmarks.read_rows(folder, record))
+    found = {(" ".join(record.settings.tasks), *key): values for key, values in benchmarks.together(by_task).items()}
+    for (part, metric, way), values in (found or by_task).items():
+        tables = [{f"{task} {n}": value for (task, n), value in values[name].items()} for name in _names(record)]
+        yield from _over_seeds(tables, None, part=part, metric=metric, judge="", direction=way)
+
+
 def _names(record: Record) -> list[str]:
     return [BASE, *(patch.name for patch in record.patches)]
 
@@ -135,6 +160,7 @@ def _over_seeds(
     metric: str,
     judge: str,
     queries: int | None = None,
+    direction: Direction = "lower",
 ) -> Iterator[Pooled]:
     """Yield the line of a base and its patches; none when they share no prompt.
 
@@ -145,6 +171,7 @@ def _over_seeds(
         metric: The metric.
         judge: Who judged.
         queries: Under attack, the most queries.
+        direction: Which way is better.
     """
     common, (before, *after) = on_shared(tables)
     if not common:
@@ -155,6 +182,7 @@ def _over_seeds(
         metric=metric,
         judge=judge,
         queries=queries,
+        direction=direction,
         seeds=len(after),
         base=_mean([before], groups),
         patched=_mean(after, groups),
@@ -187,7 +215,7 @@ def markdown(found: Sequence[Pooled]) -> str:
     lines = ["| part | judge | no patch | patched | difference | prompts |", "|---|---|---|---|---|---|"]
     for one in found:
         cells = [_shown(value) for value in (one.base, one.patched, one.difference)]
-        name = f"{one.part}, {words.metric(one.metric)} {words.BETTER['lower']}"
+        name = f"{one.part}, {words.metric(one.metric)} {words.BETTER[one.direction]}"
         if one.queries is not None:
             name += f", {one.queries} {'query' if one.queries == 1 else 'queries'}"
         lines.append(f"| {name} | {one.judge} | {' | '.join(cells)} | {one.base.n} |")
@@ -205,6 +233,8 @@ def _json(record: Record, found: Sequence[Pooled]) -> Mapping[str, Any]:
     if isinstance(record, attacks.AttackRecord):
         about = {key: getattr(record, key) for key in ("attack", "method", "method_version", "budget", "requests")}
         about |= {"seed": record.settings["seed"], "counts": [asdict(one) for one in record.counts]}
+    elif isinstance(record, benchmarks.BenchmarkRecord):
+        about = {"settings": asdict(record.settings), "asked": [asdict(one) for one in record.asked]}
     else:
         about = {"suite": record.suite, "suite_digest": record.suite_digest}
     return about | {

@@ -188,3 +188,26 @@ def test_attempts_that_are_not_the_records_are_refused(
 
     assert pool.main([str(folder)]) == 2
     assert capsys.readouterr().err.startswith("results-invalid")
+
+
+def test_a_benchmark_is_pooled_over_the_questions_of_all_its_tasks(
+    patch_folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("lm_eval", reason="the extra `benchmark` is not installed (make benchmark)")
+    for split, subject, count in [("test", "anatomy", 5), ("dev", "anatomy", 1), ("test", "law", 3), ("dev", "law", 1)]:
+        path = tmp_path / "mmlu" / split / f"{subject}_{split}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [f"Which {subject} is number {n}?,one,two,three,{n},{n % 4}" for n in range(count)]
+        path.write_text("\n".join(["question,choice0,choice1,choice2,choice3,answer", *lines]) + "\n", encoding="utf-8")
+    command = ["benchmark", "--task", "mmlu", "--data", str(tmp_path / "mmlu")]
+    folder = measured(command, tmp_path / "runs", [patch_folder("a", seed=1), patch_folder("b", seed=2)], capsys)
+    record, (found,) = pool.pooled(folder)
+
+    acc = {n.composition: n.value for n in record.numbers if n.part == "all" and n.value is not None}  # type: ignore[union-attr]
+    mean = (acc["a"] + acc["b"]) / 2
+    assert (found.part, found.metric, found.direction, found.base.n, found.seeds) == ("mmlu", "acc", "higher", 8, 2)
+    assert found.base.value == pytest.approx(acc["base"])
+    assert found.patched.value == pytest.approx(mean)
+    assert pool.main([str(folder), "--json", str(tmp_path / "pooled.json")]) == 0
+    assert "| mmlu, acc \N{UPWARDS ARROW} |" in capsys.readouterr().out
+    assert json.loads((tmp_path / "pooled.json").read_text())["settings"]["tasks"] == ["mmlu"]

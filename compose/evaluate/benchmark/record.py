@@ -181,10 +181,9 @@ def direction(asked: Asked, metric: str) -> Direction:
     return asked.metrics.get(metric.partition(",")[0], "higher")
 
 
-def numbers_of(asked: Sequence[Asked], rows: Sequence[BenchmarkRow]) -> tuple[Number, ...]:
-    """Return every number that rows give: by task and metric, and over all questions where there are several tasks."""
-    found: list[Number] = []
-    together: dict[tuple[str, Direction], list[Values]] = {}
+def values_of(asked: Sequence[Asked], rows: Sequence[BenchmarkRow]) -> dict[tuple[str, str, Direction], Values]:
+    """Return each metric's value of every question, by (task, metric, which way is better)."""
+    found: dict[tuple[str, str, Direction], Values] = {}
     for one in asked:
         own = [row for row in rows if row.task == one.name]
         for metric in dict.fromkeys(key for row in own for key in row.metrics):
@@ -192,14 +191,33 @@ def numbers_of(asked: Sequence[Asked], rows: Sequence[BenchmarkRow]) -> tuple[Nu
             for row in own:
                 if metric in row.metrics:
                     values.setdefault(row.composition, {})[row.task, row.question] = row.metrics[metric]
-            way = direction(one, metric)
-            together.setdefault((metric, way), []).append(values)
-            found += _compared(one.name, metric, way, values)
-    for (metric, way), tables in together.items():
-        if len(tables) > 1:
-            names = dict.fromkeys(name for table in tables for name in table)
-            pooled = {name: {key: v for table in tables for key, v in table.get(name, {}).items()} for name in names}
-            found = [*_compared(ALL, metric, way, pooled), *found]
+            found[one.name, metric, direction(one, metric)] = values
+    return found
+
+
+def together(found: Mapping[tuple[str, str, Direction], Values]) -> dict[tuple[str, Direction], Values]:
+    """Return the values of all tasks' questions by (metric, which way is better), for metrics of several tasks."""
+    tables: dict[tuple[str, Direction], list[Values]] = {}
+    for (_, metric, way), values in found.items():
+        tables.setdefault((metric, way), []).append(values)
+    return {
+        key: {
+            name: {question: v for table in each for question, v in table.get(name, {}).items()}
+            for name in dict.fromkeys(name for table in each for name in table)
+        }
+        for key, each in tables.items()
+        if len(each) > 1
+    }
+
+
+def numbers_of(asked: Sequence[Asked], rows: Sequence[BenchmarkRow]) -> tuple[Number, ...]:
+    """Return every number that rows give: by task and metric, and over all questions where there are several tasks."""
+    by_task = values_of(asked, rows)
+    found = [
+        number for (task, metric, way), values in by_task.items() for number in _compared(task, metric, way, values)
+    ]
+    for (metric, way), values in together(by_task).items():
+        found = [*_compared(ALL, metric, way, values), *found]
     return tuple(found)
 
 
@@ -289,6 +307,23 @@ def read_record(place: Path) -> BenchmarkRecord:
     return _STORED.read(place)
 
 
+def read_rows(place: Path, record: BenchmarkRecord) -> list[BenchmarkRow]:
+    """Return the rows of a record, those that it names by digest.
+
+    Args:
+        place: A benchmark.json, or the folder that holds one.
+        record: The record in it.
+
+    Raises:
+        Rejected: `results-missing`; `results-invalid` for another file, or one that holds a line that is no row.
+    """
+    path = (place if place.is_dir() else place.parent) / ROWS_FILE
+    rows = from_lines(BenchmarkRow, path)
+    if (found := of_file(path)) != record.rows:
+        raise _STORED.invalid(path, f"{record.rows}, as the record says", found)
+    return rows
+
+
 def recheck(place: Path) -> BenchmarkRecord:
     """Return the record once every number of it has been made again from the stored rows.
 
@@ -297,10 +332,7 @@ def recheck(place: Path) -> BenchmarkRecord:
             `results-differ` when a number is not the one that its rows give.
     """
     record = read_record(place)
+    rows = read_rows(place, record)
     folder = place if place.is_dir() else place.parent
-    path = folder / ROWS_FILE
-    rows = from_lines(BenchmarkRow, path)
-    if (found := of_file(path)) != record.rows:
-        raise _STORED.invalid(path, f"{record.rows}, as the record says", found)
     refuse_other_numbers(folder / RECORD_FILE, record.numbers, numbers_of(record.asked, rows))
     return record
