@@ -215,7 +215,7 @@ def markdown(found: Sequence[Pooled]) -> str:
     lines = ["| part | judge | no patch | patched | difference | prompts |", "|---|---|---|---|---|---|"]
     for one in found:
         cells = [_shown(value) for value in (one.base, one.patched, one.difference)]
-        name = f"{one.part}, {words.metric(one.metric)} {words.BETTER[one.direction]}"
+        name = f"{one.part}, {words.metric(one.metric, one.judge)} {words.BETTER[one.direction]}"
         if one.queries is not None:
             name += f", {one.queries} {'query' if one.queries == 1 else 'queries'}"
         lines.append(f"| {name} | {one.judge} | {' | '.join(cells)} | {one.base.n} |")

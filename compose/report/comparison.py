@@ -248,7 +248,9 @@ def markdown(comparison: Comparison) -> str:
     """Return a table for each risk in Markdown, a line a value, every number with its interval."""
     parts = []
     for risk in comparison.merged[comparison.versus].risks:
-        headline = f"{risk.title or risk.name}: {words.metric(risk.headline)} {words.BETTER[risk.direction]}"
+        headline = (
+            f"{risk.title or risk.name}: {words.metric(risk.headline, risk.judge)} {words.BETTER[risk.direction]}"
+        )
         second = [f"by {risk.second_judge}"] if risk.second_judge else []
         heads = [comparison.setting, headline, *second, "removed", f"unsafety against {comparison.against}"]
         heads += ["perplexity ratio", "trigram repetition", "benign requests refused", "training"]

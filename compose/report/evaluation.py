@@ -70,7 +70,7 @@ def _block(number: Number) -> str:
     better = words.BETTER[number.direction]
     group = f" [{number.group}]" if number.group else ""
     judge = f", judge {number.judge}" if number.judge else ""
-    return f"{number.part}{group}: {words.metric(number.metric)} {better}{judge}"
+    return f"{number.part}{group}: {words.metric(number.metric, number.judge)} {better}{judge}"
 
 
 def _row(number: Number) -> tuple[str, ...]:
@@ -133,7 +133,7 @@ def _sentences(record: EvaluationRecord) -> Iterator[str]:
             was = words.number(before.get((n.part, n.metric, n.judge)))
             change = f"{words.number(n.difference)}, {words.between(n.difference_low, n.difference_high)}"
             yield (
-                f"{n.composition} on {titles[n.part]}: {words.metric(n.metric)} {was} {words.ARROW} "
+                f"{n.composition} on {titles[n.part]}: {words.metric(n.metric, n.judge)} {was} {words.ARROW} "
                 f"{words.number(n.value)} (difference {change})."
             )
 

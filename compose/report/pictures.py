@@ -88,7 +88,7 @@ def pictures(summary: Summary) -> Pictures:
 
 def _levels(summary: Summary) -> tuple[Plot, Plot] | None:
     """Return what base, baselines and patches do on the risks they were measured on, wide and narrow."""
-    titles = [f"{summary.title(risk.name)}: {words.metric(risk.headline)}" for risk in summary.risks]
+    titles = [f"{summary.title(risk.name)}: {words.metric(risk.headline, risk.judge)}" for risk in summary.risks]
     rows = [
         Level(
             row.label,

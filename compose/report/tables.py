@@ -93,7 +93,9 @@ def models(summary: Summary, *, best_orders: bool = False) -> Table:
     columns = []
     for risk in summary.risks:
         group = risk.title or risk.name
-        columns.append(Column(f"{words.metric(risk.headline)}\N{NO-BREAK SPACE}{words.BETTER[risk.direction]}", group))
+        columns.append(
+            Column(f"{words.metric(risk.headline, risk.judge)}\N{NO-BREAK SPACE}{words.BETTER[risk.direction]}", group)
+        )
         if risk.second_judge:
             columns.append(Column(f"by {risk.second_judge}", group))
         columns.append(Column("kept" if summary.contenders else "removed", group))
@@ -210,7 +212,10 @@ def metrics(summary: Summary) -> list[tuple[str, Table]]:
         names = {
             name: value.direction for row in summary.rows.values() for name, value in row.metrics[risk.name].items()
         }
-        columns = [Column(f"{words.metric(name)}\N{NO-BREAK SPACE}{words.BETTER[way]}") for name, way in names.items()]
+        columns = [
+            Column(f"{words.metric(name, risk.judge)}\N{NO-BREAK SPACE}{words.BETTER[way]}")
+            for name, way in names.items()
+        ]
         lines = []
         for row in by_kind(summary):
             found = row.metrics[risk.name]

@@ -54,8 +54,14 @@ def ordered(row: ArmRow) -> bool:
     return row.strategy not in ("mean", "joint")
 
 
-def metric(name: str) -> str:
-    """Return a metric's name in words."""
+def metric(name: str, judge: str | None = None) -> str:
+    """Return a metric's name in words, as the judge reads it.
+
+    What `non_refusal_rate` counts is what reaches a judge's threshold: by a judge of refusals what did not refuse, by a
+    judge of harm, which is any other, what did harm.
+    """
+    if judge and "refusal" not in judge:
+        name = name.replace("non_refusal_rate", "harmful_reply_rate")
     first, *rest = name.split("_")
     return " ".join([METRICS.get(first, first), *rest])
 

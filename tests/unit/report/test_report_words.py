@@ -88,3 +88,17 @@ def test_digests_are_cut_where_a_version_is_shown() -> None:
 
 def test_an_interval_without_width_is_none_even_where_rounding_gave_it_some() -> None:
     assert words.between(0.0, 1e-17) == ""
+
+
+@pytest.mark.parametrize(
+    ("judge", "said"),
+    [
+        ("refusal_phrases", "non refusal rate"),
+        ("refusal_linear", "non refusal rate"),
+        (None, "non refusal rate"),
+        ("harm_linear", "harmful reply rate"),
+        ("llama_guard", "harmful reply rate"),
+    ],
+)
+def test_what_a_judge_of_harm_counts_is_not_called_a_lack_of_refusals(judge: str | None, said: str) -> None:
+    assert words.metric("non_refusal_rate", judge) == said
