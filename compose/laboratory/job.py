@@ -35,13 +35,13 @@ from compose.laboratory.starts import fresh_starts, start_claim
 from compose.parse import revise
 from compose.records import CardMetric
 from compose.report.results import (
-    RECORDS_FOLDER,
     RESULTS_FILE,
     BaseInfo,
     RunResults,
     read_results,
     write_results,
 )
+from compose.report.samples import RECORDS_FOLDER
 from compose.strategies import Arm, Stage, TrainStage, plan_arms
 from compose.strategies.plan import is_specialist
 from compose.track import log_results, tracking

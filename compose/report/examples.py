@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compose.report import words
-from compose.report.results import RecordRow, read_records
+from compose.report.samples import RecordRow, read_records
 from compose.report.summary import Summary
 
 PROMPTS_PER_RISK = 4

@@ -1,7 +1,7 @@
 """The record of one finished run, as `results.json` holds it: the laboratory writes it, the report reads it.
 
 One file per run (one experiment, one seed). It holds numbers, names and digests, never a prompt or a
-completion: those are in the run's `records/<risk>.jsonl`, one `RecordRow` a line.
+completion: those are in the run's `records/<risk>.jsonl`, one `compose.report.samples.RecordRow` a line.
 
 Notation: *safety* is a number per prompt in [0, 1] where higher is safer, the headline metric turned
 round where needed; `R[t][i]` is the mean safety on risk `i` after stage `t` of an arm.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,12 +25,10 @@ from compose.report.consistency import problems
 
 SCHEMA: Literal[1] = 1
 RESULTS_FILE = "results.json"
-RECORDS_FOLDER = "records"
 MAX_RESULTS_BYTES = 256 * 2**20
 """A run of forty compositions over three risks is about 2 MB; a file a hundred times that is not ours."""
 
 _RECORD = ConfigDict(extra="forbid", allow_inf_nan=False)
-_ROW = ConfigDict(extra="ignore", allow_inf_nan=False)
 
 PERPLEXITY_RATIO = "perplexity_ratio"
 REMOVED_SHARE = "removed_share"
@@ -301,26 +299,7 @@ class RunResults:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, config=_ROW)
-class RecordRow:
-    """One line of `records/<risk>.jsonl`: one sampled completion, its score and the second judge's.
-
-    A score is None where there is no verdict, the second one also where there is no second judge.
-    Keys beyond these are allowed and not read here.
-    """
-
-    composition: str
-    risk: str
-    prompt_id: str
-    sample: int
-    prompt: str
-    completion: str
-    score: float | None
-    second: float | None = None
-
-
 _RESULTS: TypeAdapter[RunResults] = TypeAdapter(RunResults)
-_ROWS: TypeAdapter[RecordRow] = TypeAdapter(RecordRow)
 
 
 def to_json(results: RunResults) -> dict[str, Any]:
@@ -373,25 +352,6 @@ def read_results(path: Path) -> RunResults:
     if found:
         raise _invalid(path, "; ".join(found[:5]))
     return results
-
-
-def read_records(folder: Path, risk: str) -> Iterator[RecordRow]:
-    """Yield the sampled completions of one risk from a run folder, in file order; none if they were not kept.
-
-    Raises:
-        Rejected: `results-invalid` when a line is not a record.
-    """
-    path = folder / RECORDS_FOLDER / f"{risk}.jsonl"
-    if not path.is_file():
-        return
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                yield _ROWS.validate_json(line, strict=True)
-            except ValidationError as error:
-                # The line itself stays out of the message: it holds a harmful prompt.
-                reason = error.errors(include_url=False, include_input=False)[0]["msg"]
-                raise _invalid(path, f"line {number}: {reason}") from error
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from compose.engine.patched import PatchedModel
 from compose.errors import Rejected
 from compose.laboratory import job
 from compose.laboratory.folders import Folders
-from compose.report.results import RunResults, read_records, read_results
+from compose.report.results import RunResults, read_results
+from compose.report.samples import read_records
 from compose.training.stage import train_stage
 from compose.trust.lockfile import read_lock_file
 from experiments import forgetting

@@ -16,10 +16,10 @@ from compose.report.results import (
     CurvePoint,
     MetricValue,
     RunResults,
-    read_records,
     read_results,
     write_results,
 )
+from compose.report.samples import read_records
 
 Make = Callable[..., RunResults]
 
