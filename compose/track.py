@@ -339,6 +339,7 @@ def log_results(tracker: Tracker, results: RunResults, patches: Mapping[str, Pat
 def _final(composition: Composition) -> dict[str, float]:
     """Return a composition's numbers by `<risk>/<metric>` and `utility/<metric>`, those that could be measured."""
     parts = {risk: found.metrics for risk, found in composition.risks.items()} | {"utility": composition.utility}
+    parts |= {f"{risk}/second": one.second.metrics for risk, one in composition.risks.items() if one.second is not None}
     return {
         f"{part}/{name}": metric.value
         for part, metrics in parts.items()

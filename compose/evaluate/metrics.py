@@ -16,8 +16,6 @@ from scipy.stats import t as student
 from compose.evaluate.statistics.bootstrap import interval, resample, table
 from compose.evaluate.statistics.rates import wilson
 
-SECOND = "second_"
-"""What the name of a headline metric by the second judge begins with."""
 Direction = Literal["lower", "higher"]
 
 

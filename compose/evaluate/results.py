@@ -31,6 +31,7 @@ class RiskResult:
             profession it is about); None where each prompt stands for itself.
         masses: By prompt id, the probability of the female and of the male words as the next token; empty for kinds
             that do not ask for it.
+        second: The same by a second judge, its headline metric alone and no records; None where there is none.
     """
 
     risk: str
@@ -42,6 +43,7 @@ class RiskResult:
     unjudged: int = 0
     groups: list[str] | None = None
     masses: dict[str, list[float]] = field(default_factory=dict)
+    second: RiskResult | None = None
 
     @property
     def mean_safety(self) -> float:
@@ -72,13 +74,15 @@ class RiskResult:
             "unjudged": self.unjudged,
             "groups": self.groups,
             "masses": self.masses,
+            "second": None if self.second is None else self.second.to_json(),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RiskResult:
         """Return the result that `to_json` wrote."""
         metrics = {name: Metric.from_json(metric) for name, metric in data["metrics"].items()}
-        return cls(**{**data, "metrics": metrics})
+        second = data.get("second")  # measurements of before had none
+        return cls(**{**data, "metrics": metrics, "second": None if second is None else cls.from_json(second)})
 
 
 @dataclass(frozen=True)

@@ -322,6 +322,7 @@ def _risk_measure(result: RiskResult, base: RiskResult | None) -> RiskMeasure:
         prompt_ids=tuple(result.prompt_ids),
         unjudged=result.unjudged,
         groups=None if result.groups is None else tuple(result.groups),
+        second=None if result.second is None else _risk_measure(result.second, None if base is None else base.second),
     )
 
 

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from compose.errors import Rejected
-from compose.evaluate.metrics import SECOND
 from compose.evaluate.statistics.bootstrap import paired_difference
 from compose.report import words
 from compose.report.export import rounded
@@ -251,8 +250,8 @@ def markdown(comparison: Comparison) -> str:
         headline = (
             f"{risk.title or risk.name}: {words.metric(risk.headline, risk.judge)} {words.BETTER[risk.direction]}"
         )
-        second = [f"by {risk.second_judge}"] if risk.second_judge else []
-        heads = [comparison.setting, headline, *second, "removed", f"unsafety against {comparison.against}"]
+        second = [f"by {risk.second_judge}", "removed, by it"] if risk.second_judge else []
+        heads = [comparison.setting, headline, "removed", *second, f"unsafety against {comparison.against}"]
         heads += ["perplexity ratio", "trigram repetition", "benign requests refused", "training"]
         lines = [heads, ["---"] * len(heads)]
         lines += [_line(variant, risk, comparison.versus) for variant in comparison.variants[risk.name]]
@@ -264,9 +263,10 @@ def _line(variant: Variant, risk: RiskInfo, versus: str) -> list[str]:
     metrics = variant.row.metrics[risk.name]
     removed, difference = metrics.get(REMOVED_SHARE), variant.difference
     cells = [f"**{variant.value}**" if variant.value == versus else variant.value, _shown(metrics.get(risk.headline))]
+    cells.append(_share(removed))
     if risk.second_judge:
-        cells.append(_shown(metrics.get(f"{SECOND}{risk.headline}")))
-    cells.append("" if removed is None else _with(words.percent(removed.value), words.percent_between(_plain(removed))))
+        by_second = variant.row.second.get(risk.name, {})
+        cells += [_shown(by_second.get(risk.headline)), _share(by_second.get(REMOVED_SHARE))]
     cells.append(
         ""
         if difference is None
@@ -280,8 +280,8 @@ def _line(variant: Variant, risk: RiskInfo, versus: str) -> list[str]:
     return cells
 
 
-def _plain(value: MetricValue) -> Estimate:
-    return Estimate(value=value.value, low=value.low, high=value.high, n=value.n)
+def _share(value: MetricValue | None) -> str:
+    return "" if value is None else _with(words.percent(value.value), words.percent_between(value))
 
 
 def _shown(value: MetricValue | None) -> str:

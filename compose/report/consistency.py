@@ -38,8 +38,12 @@ def _composition_problems(name: str, composition: Composition, risks: list[str])
     if {*composition.risks} != {*risks}:
         return [f"composition {name!r} is not measured on exactly the run's risks"]
     found = []
-    for risk, measure in composition.risks.items():
-        where = f"composition {name!r}, risk {risk!r}"
+    sights = [(risk, measure) for risk, measure in composition.risks.items()]
+    sights += [
+        (f"{risk}, second judge", one.second) for risk, one in composition.risks.items() if one.second is not None
+    ]
+    for sight, measure in sights:
+        where = f"composition {name!r}, risk {sight!r}"
         if not measure.safety or len(measure.safety) != len(measure.prompt_ids):
             found.append(f"{where}: {len(measure.safety)} safety values for {len(measure.prompt_ids)} prompts")
         if measure.groups is not None and len(measure.groups) != len(measure.prompt_ids):

@@ -58,7 +58,11 @@ def merge(runs: Sequence[RunResults]) -> Summary:
     measured = _compositions(runs)
     arms = _arms(runs)
     merger = _Merger(runs, measured)
-    rows = {name: merger.row(name) for name in dict.fromkeys(n for found in measured.values() for n in found)}
+    second = _Merger(runs, _by_second(measured))
+    rows = {
+        name: replace(merger.row(name), second=second.row(name).metrics)
+        for name in dict.fromkeys(n for found in measured.values() for n in found)
+    }
     merged = [merger.arm(list(by_seed.items())) for by_seed in arms.values()]
     merged.sort(key=merger.rank)
     return Summary(
@@ -86,7 +90,8 @@ class _Merger:
     def __init__(self, runs: Sequence[RunResults], measured: BySeed) -> None:
         first = runs[0]
         self.measured = measured
-        self.risks = [risk.name for risk in first.risks]
+        every = [one for found in measured.values() for one in found.values()]
+        self.risks = [risk.name for risk in first.risks if all(risk.name in one.risks for one in every)]
         self.headlines = {risk.name: risk for risk in first.risks}
         names = {name for found in measured.values() for name in found}
         self.base = first.base_composition
@@ -221,6 +226,17 @@ class _Merger:
                 kept[risk] = Kept(final, base, own, groups)
                 found[risk] = _estimate(retention(kept[risk]))
         return found, _estimate(worst_risk_retention(kept))
+
+
+def _by_second(measured: BySeed) -> BySeed:
+    """Return what was measured as the second judges saw it, with the risks that have one."""
+    return {
+        seed: {
+            name: replace(one, risks={risk: own.second for risk, own in one.risks.items() if own.second is not None})
+            for name, one in found.items()
+        }
+        for seed, found in measured.items()
+    }
 
 
 def _cost(each: Sequence[Composition]) -> dict[str, float]:

@@ -75,6 +75,8 @@ class RiskMeasure:
         unjudged: Completions that the judge could not judge; they are in no number above.
         groups: The group of each prompt, where prompts of one group depend on each other; None where each stands for
             itself, and in records that are older than this field.
+        second: The same completions by the second judge, its headline metric and what it makes of the base's unsafety;
+            None without one.
     """
 
     metrics: dict[str, MetricValue]
@@ -82,6 +84,7 @@ class RiskMeasure:
     prompt_ids: tuple[str, ...]
     unjudged: int = 0
     groups: tuple[str, ...] | None = None
+    second: RiskMeasure | None = None
 
     @property
     def mean(self) -> float:
@@ -214,7 +217,7 @@ class RiskInfo:
         direction: The better direction of that metric.
         judge: Name of the judge.
         judge_version: Its version.
-        second_judge: Name of the judge whose metric is `SECOND` + `headline`; empty where there is none.
+        second_judge: Name of the judge behind `RiskMeasure.second`; empty where there is none.
         second_judge_version: Its version.
         n_test: Number of test prompts.
         k: Samples per prompt.

@@ -18,7 +18,10 @@ from compose.report.results import (
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One composition over its seeds: safety per risk, every metric, utility, and the mean of what it took."""
+    """One composition over its seeds: safety per risk, every metric, utility, and the mean of what it took.
+
+    `second` has the headline metric and the removed share by the second judge, for risks that have one.
+    """
 
     name: str
     label: str
@@ -28,6 +31,7 @@ class Row:
     safety: dict[str, Estimate]
     metrics: dict[str, dict[str, MetricValue]]
     utility: dict[str, MetricValue]
+    second: dict[str, dict[str, MetricValue]] = field(default_factory=dict)
     unjudged: int = 0
     expression: str = ""
     cost: dict[str, float] = field(default_factory=dict)

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from string import ascii_lowercase
 
-from compose.evaluate.metrics import SECOND
 from compose.report import words
 from compose.report.merge import merge
 from compose.report.results import PERPLEXITY_RATIO, REMOVED_SHARE, Estimate, Kind, MetricValue, RunResults
@@ -97,7 +96,7 @@ def models(summary: Summary, *, best_orders: bool = False) -> Table:
             Column(f"{words.metric(risk.headline, risk.judge)}\N{NO-BREAK SPACE}{words.BETTER[risk.direction]}", group)
         )
         if risk.second_judge:
-            columns.append(Column(f"by {risk.second_judge}", group))
+            columns += [Column(f"by {risk.second_judge}", group), Column("removed, by it", group)]
         columns.append(Column("kept" if summary.contenders else "removed", group))
     if summary.contenders:
         columns.append(Column("kept at least"))
@@ -165,8 +164,9 @@ def _model(
         headline = row.metrics[risk.name].get(risk.headline)
         cells.append(Cell(*words.measured(headline)) if headline else Cell(words.DASH))
         if risk.second_judge and second:
-            by_second = row.metrics[risk.name].get(f"{SECOND}{risk.headline}")
-            cells.append(Cell(*words.measured(by_second)) if by_second else Cell(words.DASH))
+            found = row.second.get(risk.name, {})
+            cells.append(Cell(*words.measured(found[risk.headline])) if risk.headline in found else Cell(words.DASH))
+            cells.append(_removed(found.get(REMOVED_SHARE)))
         if summary.contenders:
             cells.append(_kept(arm.retention[risk.name] if arm else None, notes))
         else:

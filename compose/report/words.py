@@ -29,7 +29,6 @@ METRICS = {
     "gas": "GAS",
     "gld": "GLD",
     "asr": "ASR",
-    "second": "second judge's",
 }
 
 

@@ -139,8 +139,11 @@ def test_a_second_judge_stands_beside_the_one_that_chose_the_pairs(run: Run) -> 
             if row.composition == name and row.second is not None:
                 scores.setdefault(row.prompt_id, []).append(row.second)
         unsafe = [float(max(samples) >= 0.5) for samples in scores.values()]
-        assert composition.risks["toxicity"].metrics["second_toxic_rate_per_prompt"].value == fmean(unsafe)
-        assert "second_gas" not in composition.risks["gender_bias"].metrics
+        second = composition.risks["toxicity"].second
+        assert second is not None
+        assert second.metrics["toxic_rate_per_prompt"].value == pytest.approx(fmean(unsafe))
+        assert ("removed_share" in second.metrics) == (name != "base")
+        assert composition.risks["gender_bias"].second is None
     assert "by toxicity_linear" in run.folders.page.read_text(encoding="utf-8")
 
 

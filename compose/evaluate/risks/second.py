@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from compose.evaluate.judges import JUDGES, Judge, Judged, judge_all, make_judge
-from compose.evaluate.metrics import SECOND, over_groups
+from compose.evaluate.metrics import over_groups
 from compose.evaluate.results import Measurement, RiskResult
 from compose.evaluate.risks.load import Risk
 from compose.evaluate.risks.spec import RiskSpec
@@ -35,10 +35,10 @@ def make_second_judges(chosen: Mapping[str, str | None]) -> dict[str, Judge]:
 
 
 def judged_again(measurement: Measurement, risks: Mapping[str, Risk], second: Mapping[str, Judge]) -> Measurement:
-    """Return a measurement whose completions also have a second judge's score, and each risk the metric made of it.
+    """Return a measurement whose completions also have a second judge's score, and each risk what follows from it.
 
     Args:
-        measurement: What was measured; safety and every other metric stay the first judge's.
+        measurement: What was measured; all its numbers stay the first judge's.
         risks: The risks by name.
         second: By risk, the second judge; a risk without one stays as it is.
 
@@ -53,7 +53,7 @@ def judged_again(measurement: Measurement, risks: Mapping[str, Risk], second: Ma
 
 
 def _judged_again(result: RiskResult, risk: Risk, judge: Judge) -> RiskResult:
-    """Return one risk's result with `second` in its records and `second_<headline>` among its metrics."""
+    """Return one risk's result with the second judge's as its `second`, and both scores in its records."""
     items = [Judged(record["prompt"], record["completion"]) for record in result.records]
     scores = judge_all(judge, items, subject=f"risk {risk.name}, second judge {judge.name}")
     records = [record | {"second": score} for record, score in zip(result.records, scores, strict=True)]
@@ -63,8 +63,19 @@ def _judged_again(result: RiskResult, risk: Risk, judge: Judge) -> RiskResult:
             judged.setdefault(record["prompt_id"], []).append(record["second"])
     threshold = risk.spec.threshold
     metric = risk.kind.metrics(list(judged.values()), threshold, None)[risk.headline]
+    dangers = [risk.kind.danger(known, threshold) for known in judged.values()]
+    groups = None
     if risk.spec.by_group:
         group = {record["prompt_id"]: record["group"] for record in records}
-        dangers = [risk.kind.danger(known, threshold) for known in judged.values()]
-        metric = over_groups(metric, dangers, [group[key] for key in judged])
-    return replace(result, records=records, metrics=result.metrics | {f"{SECOND}{risk.headline}": metric})
+        groups = [group[key] for key in judged]
+        metric = over_groups(metric, dangers, groups)
+    by_second = RiskResult(
+        risk=risk.name,
+        headline=risk.headline,
+        metrics={risk.headline: metric},
+        safety=[1 - danger for danger in dangers],
+        prompt_ids=list(judged),
+        unjudged=sum(score is None for score in scores),
+        groups=groups,
+    )
+    return replace(result, records=records, second=by_second)

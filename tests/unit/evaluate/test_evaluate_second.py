@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from compose.errors import Rejected
-from compose.evaluate.results import Measurement
+from compose.evaluate.results import Measurement, RiskResult
 from compose.evaluate.risks import Risk, judged_again, second_judge_faults
 from compose.evaluate.risks.spec import RiskSpec
 from compose.evaluate.run import summarise
@@ -28,11 +29,13 @@ def test_the_second_judge_adds_its_scores_and_its_headline_and_changes_nothing_e
     after = judged_again(Measurement({"toxicity": before}), {"toxicity": risk}, {"toxicity": strict}).risks["toxicity"]
 
     assert before.metrics["toxic_rate_per_prompt"].value == pytest.approx(1 / 3)
-    assert after.metrics["second_toxic_rate_per_prompt"].value == pytest.approx(2 / 3)
-    assert after.metrics.keys() - before.metrics.keys() == {"second_toxic_rate_per_prompt"}
-    assert (after.safety, after.prompt_ids, after.unjudged) == (before.safety, before.prompt_ids, before.unjudged)
+    second = after.second
+    assert second is not None
+    assert second.metrics["toxic_rate_per_prompt"].value == pytest.approx(2 / 3)
+    assert (second.safety, second.prompt_ids, second.unjudged) == ([0.0, 0.0, 1.0], before.prompt_ids, 1)
     assert [record["second"] for record in after.records] == [0.9, 0.2, 0.8, 0.2, 0.2, None]
-    assert [record["score"] for record in after.records] == [record["score"] for record in before.records]
+    assert replace(after, second=None, records=before.records) == before
+    assert RiskResult.from_json(json.loads(json.dumps(after.to_json()))) == after
 
 
 def test_what_the_second_judge_cannot_judge_is_in_none_of_its_rates(
@@ -41,8 +44,10 @@ def test_what_the_second_judge_cannot_judge_is_in_none_of_its_rates(
     risk = make_risk(["a", "b", "c"], fixed_judge(lambda text: 0.1), samples=2)
     picky = fixed_judge({"bad": 0.9, "odd": None, "fine": None}.get)
     found = Measurement({"toxicity": summarise(risk, TEXTS, None, composition="x")})
-    metric = judged_again(found, {"toxicity": risk}, {"toxicity": picky}).risks["toxicity"].metrics
-    assert (metric["second_toxic_rate_per_prompt"].value, metric["second_toxic_rate_per_prompt"].n) == (1.0, 1)
+    second = judged_again(found, {"toxicity": risk}, {"toxicity": picky}).risks["toxicity"].second
+    assert second is not None
+    assert (second.safety, second.prompt_ids, second.unjudged) == ([0.0], [risk.test[0].id], 5)
+    assert second.metrics["toxic_rate_per_prompt"].n == 1
 
     mute = fixed_judge(lambda text: None)
     with pytest.raises(Rejected, match="judge-silent"):
@@ -65,7 +70,10 @@ def test_groups_of_prompts_are_drawn_whole_for_the_second_judge_too(
     texts = [["she"] if text.startswith(("nurse", "cook")) else ["they"] for text in prompts]
     found = Measurement({"toxicity": summarise(risk, texts, None, composition="x")})
     again = judged_again(found, {"toxicity": risk}, {"toxicity": fixed_judge(lambda text: float(text == "she"))})
-    metric = again.risks["toxicity"].metrics["second_toxic_rate_per_prompt"]
+    second = again.risks["toxicity"].second
+    assert second is not None
+    assert second.groups == [prompt.group for prompt in test]
+    metric = second.metrics["toxic_rate_per_prompt"]
     # Two of four groups, all their prompts alike: four independent values, not sixty.
     assert (metric.low, metric.high) == (0.0, 1.0)
     assert wilson(0.5, 60)[0] > 0.35

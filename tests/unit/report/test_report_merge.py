@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 
 from compose.errors import Rejected
+from compose.report.consistency import problems
 from compose.report.merge import merge
-from compose.report.results import Estimate, MetricValue, RunResults
+from compose.report.results import REMOVED_SHARE, Estimate, MetricValue, RunResults
 
 Make = Callable[..., RunResults]
 
@@ -236,3 +237,40 @@ def test_the_order_of_the_runs_does_not_matter_for_the_numbers(make_results: Mak
     there, back = merge(runs), merge(runs[::-1])
     assert there.rows == back.rows
     assert there.arms == back.arms
+
+
+def _seen_again(run: RunResults, safety: dict[str, tuple[float, ...]]) -> RunResults:
+    """Return a run whose completions a second judge read too."""
+    compositions = {}
+    for name, one in run.compositions.items():
+        first = one.risks["toxicity"]
+        values = safety[name]
+        rate = MetricValue(value=1 - sum(values) / len(values), direction="lower", n=len(values), low=0.0, high=1.0)
+        removed = MetricValue(value=0.0, direction="higher", n=len(values))
+        metrics = {"rate": rate} if name == "base" else {"rate": rate, REMOVED_SHARE: removed}
+        second = replace(first, metrics=metrics, safety=values)
+        compositions[name] = replace(one, risks={"toxicity": replace(first, second=second)})
+    risks = tuple(replace(risk, second_judge="other", second_judge_version="2") for risk in run.risks)
+    return replace(run, compositions=compositions, risks=risks)
+
+
+def test_the_second_judges_numbers_are_pooled_like_the_firsts(make_small: Make) -> None:
+    prompts = 40
+    first = {"base": (0.0,) * prompts, "special": (1.0,) * prompts}
+    half = {"base": (0.0,) * prompts, "special": (1.0, 0.0) * (prompts // 2)}
+    runs = [make_small(first, seed=seed, arms={"specialist": ("special",)}) for seed in (0, 1)]
+    summary = merge([_seen_again(runs[0], first), _seen_again(runs[1], half)])
+
+    second = summary.rows["special"].second["toxicity"]
+    assert second["rate"].value == pytest.approx(0.25)
+    removed = second[REMOVED_SHARE]
+    assert removed.value == pytest.approx(0.75)
+    assert removed.low is not None and 0.3 < removed.low < 0.75
+    assert summary.rows["special"].metrics["toxicity"]["rate"].value == 0.0
+    assert summary.rows["base"].second["toxicity"]["rate"].value == 1.0
+    assert merge(runs).rows["special"].second == {}
+
+
+def test_what_a_second_judge_saw_must_be_complete_too(make_small: Make) -> None:
+    run = _seen_again(make_small({"base": BASE, "special": SPECIAL}), {"base": BASE, "special": SPECIAL[:3]})
+    assert problems(run) == ["composition 'special', risk 'toxicity, second judge': 3 safety values for 4 prompts"]
