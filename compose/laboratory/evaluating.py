@@ -77,7 +77,7 @@ def evaluate(
     suite = load_suite(spec, base)
     about = f"suite {spec.name}"
     warnings = [line for subject in subjects for line in vouched(suite.risks, subject, pairs, where=about)]
-    warnings += [line for subject in subjects for line in _partial(suite, subject)]
+    warnings += _partial(suite, subjects)
     folder = runs / "evaluations" / f"{spec.name}-{_key(suite, base, subjects)}"
     with durable.locked(folder, waiting_for=f"another process that does this very evaluation, {folder}"):
         if (folder / RECORD_FILE).is_file():
@@ -116,15 +116,16 @@ def evaluate(
     return folder
 
 
-def _partial(suite: Suite, subject: Subject) -> Iterator[str]:
-    """Yield a line for each part whose judge also chose what the patch was taught: it likes what it chose."""
-    chose = {judge.split(" ")[0] for judge in pair_judges(subject).values()}
+def _partial(suite: Suite, subjects: Sequence[Subject]) -> Iterator[str]:
+    """Yield a line for each part whose judge also chose what patches were taught: it likes what it chose."""
+    chose = {one.name: {judge.split(" ")[0] for judge in pair_judges(one).values()} for one in subjects}
     for risk in suite.risks:
-        if risk.judge.name in chose:
+        taught = [name for name, judges in chose.items() if risk.judge.name in judges]
+        if taught:
             second = suite.second.get(risk.name)
             advice = "no second judge stands beside it" if second is None else f"read {second.name} beside it"
-            taught = f"{risk.judge.name} also filtered the pairs that {subject.name} was taught with"
-            yield f"{risk.name}: {taught}; {advice}"
+            names = f"{', '.join(taught)} {'was' if len(taught) == 1 else 'were'}"
+            yield f"{risk.name}: {risk.judge.name} also filtered the pairs that {names} taught with; {advice}"
 
 
 def _key(suite: Suite, base: Base, subjects: Sequence[Subject]) -> str:
@@ -258,14 +259,14 @@ def _noticed(parts: Sequence[Part], counts: Sequence[Counts]) -> Iterator[str]:
             yield f"{part.name}: {part.duplicates} prompts of the source were left out as duplicates"
         if part.second_judge is None:
             yield f"{part.name}: judged by {part.judge} alone"
-    for one in counts:
-        for n, what in (
-            (one.empty, "empty"),
-            (one.unjudged, "not judged"),
-            (one.second_unjudged, "not judged by the second judge"),
+    for name in dict.fromkeys(one.part for one in counts):
+        own = [one for one in counts if one.part == name]
+        for what, numbers in (
+            ("empty, in no rate", [one.empty for one in own]),
+            ("not judged, in no rate", [one.unjudged for one in own]),
+            ("not judged by the second judge, in none of its rates", [one.second_unjudged for one in own]),
+            ("cut by the token limit, judged as they are", [one.truncated or 0 for one in own]),
         ):
-            if n:
-                yield f"{one.part}: {n} of {one.completions} completions of {one.composition} {what}, in no rate"
-        if one.truncated:
-            cut = f"{one.truncated} of {one.completions} completions of {one.composition}"
-            yield f"{one.part}: {cut} cut by the token limit, judged as they are"
+            found = [f"{n} of {one.completions} of {one.composition}" for n, one in zip(numbers, own, strict=True) if n]
+            if found:
+                yield f"{name}: completions {what}: {', '.join(found)}"

@@ -48,6 +48,9 @@ def test_the_table_has_base_and_patch_and_every_number_of_its_record_can_be_made
         "tox",
     ]
     assert len(rows) == 2 * 2 * part.n_prompts
+    cut = "professions: completions cut by the token limit, judged as they are: "
+    (said,) = [line for line in record.warnings if line.startswith(cut)]
+    assert said.count(" of base") == said.count(" of tox") == 1
     assert {row.composition for row in rows} == {"base", "tox"}
     assert {n.metric for n in record.numbers} >= {"gas", "gld", "gendered_mass", "mass_gap", "abs_signed_gap"}
     assert main(["evaluate", "--recheck", str(folder)]) == 0
