@@ -248,6 +248,8 @@ def _describe(record: type[Any], fault: Any) -> tuple[str, str, str]:
     if fault["input"] == MISSING:
         return path, "not set", f"{path}: give it a value"
     message = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == "value_error" and isinstance(fault["input"], dict):
+        return path, message, f"{path}: correct one of them"  # a rule over several keys: the whole record drowns it
     return path, f"{message}, found {_shown(fault['input'])}", f"{path}: {_value_advice(fault)}"
 
 

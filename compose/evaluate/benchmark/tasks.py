@@ -85,7 +85,7 @@ def _found(names: Sequence[str], own: str | None, local: Mapping[str, mmlu.Local
         missing = [pattern for pattern in names if not manager.match_tasks([pattern])]
         if not missing:
             return manager, list(dict.fromkeys(found))
-    near = difflib.get_close_matches(missing[0], [*manager.all_tasks, *local], n=3)
+    near = difflib.get_close_matches(missing[0], {*manager.all_tasks, *local}, n=3)
     raise _invalid(
         missing[0],
         "the name of a task of lm-eval, of --tasks-path or, with --data, of MMLU: mmlu, mmlu_<subject>, "
