@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from compose.digest import of_file
 from compose.errors import Rejected
 
 MAX_RECORD_BYTES = 64 * 2**20
@@ -57,6 +58,15 @@ class Stored(Generic[Record]):
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "the file"
             raise self.invalid(path, f"a record of schema {self.schema}", f"{where}: {first['msg']}") from error
+
+    def refuse_other(self, path: Path, digest: str) -> None:
+        """Refuse a file that is not the one that a record names by digest.
+
+        Raises:
+            Rejected: `results-invalid`.
+        """
+        if (found := of_file(path)) != digest:
+            raise self.invalid(path, f"{digest}, as the record says", found)
 
     def invalid(self, path: Path, expected: str, got: str) -> Rejected:
         """Return the error about a file that is not the record's, or not what the record says."""

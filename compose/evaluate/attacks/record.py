@@ -15,7 +15,7 @@ from pydantic import ConfigDict, JsonValue, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from compose import durable
-from compose.digest import of_bytes, of_file
+from compose.digest import of_bytes
 from compose.errors import Rejected
 from compose.evaluate.attacks.attempt import AttemptRow
 from compose.evaluate.attacks.rates import AttackCounts, AttackRate, rates_of
@@ -138,8 +138,7 @@ def read_rows(place: Path, record: AttackRecord) -> list[AttemptRow]:
     """
     path = (place if place.is_dir() else place.parent) / ROWS_FILE
     rows = from_lines(AttemptRow, path)
-    if (found := of_file(path)) != record.rows:
-        raise _STORED.invalid(path, f"{record.rows}, as the record says", found)
+    _STORED.refuse_other(path, record.rows)
     return rows
 
 

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from compose import durable
-from compose.digest import of_bytes, of_file
+from compose.digest import of_bytes
 from compose.errors import Rejected
 from compose.evaluate.metrics import Direction, Metric, mean, rate
 from compose.evaluate.results import BASE
@@ -319,8 +319,7 @@ def read_rows(place: Path, record: BenchmarkRecord) -> list[BenchmarkRow]:
     """
     path = (place if place.is_dir() else place.parent) / ROWS_FILE
     rows = from_lines(BenchmarkRow, path)
-    if (found := of_file(path)) != record.rows:
-        raise _STORED.invalid(path, f"{record.rows}, as the record says", found)
+    _STORED.refuse_other(path, record.rows)
     return rows
 
 

@@ -20,7 +20,7 @@ from pydantic import ConfigDict, JsonValue, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from compose import durable
-from compose.digest import of_bytes, of_file
+from compose.digest import of_bytes
 from compose.errors import Rejected
 from compose.evaluate.stored import Stored
 from compose.evaluate.suites.numbers import (
@@ -180,8 +180,8 @@ def read_rows(folder: Path, record: EvaluationRecord) -> Rows:
         if "/" not in name or not name.startswith(f"{ROWS_FOLDER}/") or ".." in name:
             raise _STORED.invalid(folder / RECORD_FILE, f"files below {ROWS_FOLDER}/", "a path that leads elsewhere")
         path = folder / name
-        if path.is_file() and (found := of_file(path)) != digest:
-            raise _STORED.invalid(path, f"{digest}, as the record says", found)
+        if path.is_file():
+            _STORED.refuse_other(path, digest)
     names = [part.name for part in record.parts]
     masses = {name: f"{ROWS_FOLDER}/{name}.masses.jsonl" for name in names}
     neutral = f"{ROWS_FOLDER}/{NEUTRAL}.jsonl"
