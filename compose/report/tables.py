@@ -95,9 +95,10 @@ def models(summary: Summary, *, best_orders: bool = False) -> Table:
         columns.append(
             Column(f"{words.metric(risk.headline, risk.judge)}\N{NO-BREAK SPACE}{words.BETTER[risk.direction]}", group)
         )
-        if risk.second_judge:
-            columns += [Column(f"by {risk.second_judge}", group), Column("removed, by it", group)]
         columns.append(Column("kept" if summary.contenders else "removed", group))
+        if risk.second_judge:
+            columns.append(Column(f"by {risk.second_judge}", group))
+            columns += [] if summary.contenders else [Column("removed, by it", group)]
     if summary.contenders:
         columns.append(Column("kept at least"))
     utilities = _utilities(summary)
@@ -163,14 +164,14 @@ def _model(
     for risk in summary.risks:
         headline = row.metrics[risk.name].get(risk.headline)
         cells.append(Cell(*words.measured(headline)) if headline else Cell(words.DASH))
-        if risk.second_judge and second:
-            found = row.second.get(risk.name, {})
-            cells.append(Cell(*words.measured(found[risk.headline])) if risk.headline in found else Cell(words.DASH))
-            cells.append(_removed(found.get(REMOVED_SHARE)))
         if summary.contenders:
             cells.append(_kept(arm.retention[risk.name] if arm else None, notes))
         else:
             cells.append(_removed(row.metrics[risk.name].get(REMOVED_SHARE)))
+        if risk.second_judge and second:
+            found = row.second.get(risk.name, {})
+            cells.append(Cell(*words.measured(found[risk.headline])) if risk.headline in found else Cell(words.DASH))
+            cells += [] if summary.contenders else [_removed(found.get(REMOVED_SHARE))]
     if summary.contenders:
         # A specialist is made for one risk: its weakest one says nothing about it.
         cells.append(_kept(arm.worst if arm and row.kind != "specialist" else None, notes))

@@ -53,9 +53,15 @@ def _of_specialists(summary: Summary) -> Verdict:
         for risk, share in removed.items()
         if share.low is not None and share.low <= 0
     ]
+    judges = {risk.name: risk.second_judge for risk in summary.risks}
+    again = [
+        f"By {judges[risk]}, which chose no pairs, it is {_kept(share)} of {summary.title(risk)}."
+        for risk, name in summary.specialists.items()
+        if (share := summary.rows[name].second.get(risk, {}).get(REMOVED_SHARE)) is not None and share.value is not None
+    ]
     one = len(removed) == 1
     sentence = f"{'The patch removes' if one else 'Each for itself, the patches remove'} {shares}."
-    return Verdict(sentence, (*unclear, *_base(summary)))
+    return Verdict(sentence, (*unclear, *again, *_base(summary)))
 
 
 def _of_contenders(summary: Summary, ranked: list[ArmRow], broken: list[ArmRow]) -> Verdict:

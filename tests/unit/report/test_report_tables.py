@@ -173,12 +173,15 @@ def test_where_no_arm_competes_the_patches_are_held_against_the_base(make_small:
     merged = merge([alone])
     special = merged.rows["special"]
     special = replace(special, metrics={"toxicity": special.metrics["toxicity"] | {REMOVED_SHARE: share}})
+    special = replace(special, second={"toxicity": {REMOVED_SHARE: replace(share, value=0.1)}})
     merged = replace(merged, rows=merged.rows | {"special": special})
+    merged = replace(merged, risks=(replace(merged.risks[0], second_judge="other"),))
     said = verdict(merged)
     assert said.sentence == "The patch removes 33% (\N{MINUS SIGN}2 to 60%) of toxicity."
     assert "On toxicity the interval holds zero." in said.details
+    assert "By other, which chose no pairs, it is 10% (\N{MINUS SIGN}2 to 60%) of toxicity." in said.details
     heads = [column.name for column in tables.models(merged).columns]
-    assert "removed" in heads
+    assert heads[1:4] == ["removed", "by other", "removed, by it"]
     assert not {"kept", "kept at least"} & set(heads)
     drawn = pictures(merged)
     assert drawn.retention is None
