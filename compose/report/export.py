@@ -56,6 +56,9 @@ def compact(summary: Summary) -> dict[str, Any]:
             "metrics": {
                 risk: {name: asdict(value) for name, value in found.items()} for risk, found in row.metrics.items()
             },
+            "second": {
+                risk: {name: asdict(value) for name, value in found.items()} for risk, found in row.second.items()
+            },
             "safety": {risk: asdict(value) for risk, value in row.safety.items()},
             "utility": {name: asdict(value) for name, value in row.utility.items()},
             "unjudged": row.unjudged,
@@ -102,6 +105,8 @@ def _lines(summary: Summary) -> Iterator[tuple[Any, ...]]:
             yield (*lead, risk, "safety", "higher", *_numbers(safety), seeds)
             for name, value in row.metrics[risk].items():
                 yield (*lead, risk, name, value.direction, *_numbers(value), seeds)
+            for name, value in row.second.get(risk, {}).items():
+                yield (*lead, risk, f"{name} by the second judge", value.direction, *_numbers(value), seeds)
         for name, value in row.utility.items():
             yield (*lead, "", name, value.direction, *_numbers(value), seeds)
     for arm in summary.arms:

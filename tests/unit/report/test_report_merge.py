@@ -10,6 +10,7 @@ import pytest
 
 from compose.errors import Rejected
 from compose.report.consistency import problems
+from compose.report.export import compact, to_csv
 from compose.report.merge import merge
 from compose.report.results import REMOVED_SHARE, Estimate, MetricValue, RunResults
 
@@ -269,6 +270,9 @@ def test_the_second_judges_numbers_are_pooled_like_the_firsts(make_small: Make) 
     assert summary.rows["special"].metrics["toxicity"]["rate"].value == 0.0
     assert summary.rows["base"].second["toxicity"]["rate"].value == 1.0
     assert merge(runs).rows["special"].second == {}
+    assert compact(summary)["compositions"]["special"]["second"]["toxicity"]["rate"]["value"] == 0.25
+    lines = [line for line in to_csv(summary).splitlines() if "rate by the second judge" in line]
+    assert [line.split(",")[1] for line in lines] == ["base", "special"]
 
 
 def test_what_a_second_judge_saw_must_be_complete_too(make_small: Make) -> None:
