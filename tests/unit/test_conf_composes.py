@@ -159,7 +159,7 @@ def test_orders_of_the_presets_are_those_their_headers_promise() -> None:
         ("seed=true", "seed"),
         ("trainer.dpo_lr=nan", "trainer.dpo_lr"),
         ("+trainer.extra=1", "trainer.extra"),
-        ("lessons.toxicity.init.text=null", "lessons.toxicity.init"),
+        ("lessons.toxicity.init.kind=text", "lessons.toxicity.init"),
         ("lessons.toxicity.init.kind=patch", "lessons.toxicity.init"),
         ("model.dtype=float8", "model.dtype"),
         ("runs=''", "runs"),
