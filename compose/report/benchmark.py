@@ -12,14 +12,19 @@ if TYPE_CHECKING:  # its import takes torch with it
     from compose.evaluate.benchmark.record import BenchmarkRecord
     from compose.evaluate.suites.numbers import Number
 
+MOST_TASKS = 8
+"""With more tasks than this a terminal shows what they have together."""
 HEADS = ("", "value", "95% interval", "against base", "95% interval", "McNemar p", "n")
 
 
 def terminal(record: BenchmarkRecord) -> str:
     """Return the numbers as a table, with what must be known before trusting them below it."""
+    from compose.evaluate.benchmark.record import ALL
+
     lines: list[tuple[str, ...]] = [HEADS]
     shown = ""
-    for number in record.numbers:
+    together = [number for number in record.numbers if number.part == ALL]
+    for number in together if together and len(record.asked) > MOST_TASKS else record.numbers:
         block = f"{number.part}: {words.metric(number.metric)} {words.BETTER[number.direction]}"
         if block != shown:
             lines.append((block,) + ("",) * (len(HEADS) - 1))
@@ -48,6 +53,8 @@ def _notes(record: BenchmarkRecord) -> Iterator[str]:
     """Yield where the questions come from, and the warnings."""
     sources = {one.source.partition(", sha256:")[0] for one in record.asked}
     yield f"questions from {words.listed(sorted(sources))}"
+    if len(record.asked) > MOST_TASKS:
+        yield f"the numbers of each of the {len(record.asked)} tasks are in numbers.csv"
     yield from record.warnings
 
 

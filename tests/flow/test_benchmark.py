@@ -88,6 +88,22 @@ def test_base_and_patch_answer_the_same_questions_and_every_number_can_be_made_a
     assert "6 numbers" in capsys.readouterr().out
 
 
+def test_of_many_tasks_a_terminal_shows_what_they_have_together(
+    patch_folder: PatchFolder,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("compose.report.benchmark.MOST_TASKS", 1)
+    assert main(words(patch_folder("tox"), tmp_path / "runs", "--task", "mmlu", "--data", data)) == 0
+    printed = capsys.readouterr().out
+    assert "all: acc" in printed
+    assert "mmlu_anatomy" not in printed
+    assert "the numbers of each of the 2 tasks are in numbers.csv" in printed
+    assert "mmlu_anatomy" in (printed_folder(printed) / "numbers.csv").read_text(encoding="utf-8")
+
+
 def test_continuations_are_scored_without_showing_the_choices(
     patch_folder: PatchFolder, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
