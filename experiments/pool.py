@@ -18,6 +18,7 @@ says how many requests had succeeded by then. Of a benchmark of several tasks it
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -203,11 +204,13 @@ def _mean(values: Sequence[Sequence[float]], groups: Groups) -> Estimate:
 def _difference(after: Sequence[Sequence[float]], before: Sequence[float], groups: Groups) -> Estimate:
     """Return the mean of after - before, paired by prompt; the same everywhere, it has the interval of counts."""
     found = paired_difference(after, [before] * len(after), groups=groups)
-    if found.low != found.high or found.value not in (-1.0, 0.0, 1.0):
+    if found.value is None or found.low is None or found.high is None:
         return found
-    counts = Discordance(only_first=found.n * (found.value < 0), only_second=found.n * (found.value > 0), n=found.n)
-    low, high = counts.interval()
-    return Estimate(found.value, low, high, found.n)
+    same = round(found.value)  # a mean of ones may be a hair off one
+    if not all(math.isclose(end, same, abs_tol=1e-9) for end in (found.value, found.low, found.high)):
+        return found
+    low, high = Discordance(only_first=found.n * (same < 0), only_second=found.n * (same > 0), n=found.n).interval()
+    return Estimate(float(same), low, high, found.n)
 
 
 def markdown(found: Sequence[Pooled]) -> str:
