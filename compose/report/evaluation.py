@@ -131,7 +131,12 @@ def _sentences(record: EvaluationRecord) -> Iterator[str]:
     for n in _headlines(record):
         if n.judge == first.get(n.part):
             was = words.number(before.get((n.part, n.metric, n.judge)))
-            change = f"{words.number(n.difference)}, {words.between(n.difference_low, n.difference_high)}"
+            interval = words.between(n.difference_low, n.difference_high)
+            change = (
+                f"{words.number(n.difference)}, {interval}"
+                if interval
+                else f"{words.number(n.difference)} on every prompt"
+            )
             yield (
                 f"{n.composition} on {titles[n.part]}: {words.metric(n.metric, n.judge)} {was} {words.ARROW} "
                 f"{words.number(n.value)} (difference {change})."

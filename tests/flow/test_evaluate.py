@@ -16,6 +16,7 @@ from compose.evaluate.risks import load_risk
 from compose.evaluate.suites.record import read_record
 from compose.evaluate.suites.rows import CompletionRow, from_lines
 from compose.parse import revise
+from compose.report.evaluation import write_page
 from compose.report.words import number
 from compose.settings import suite
 from compose.training.filters import FilterTable
@@ -94,6 +95,11 @@ def test_the_page_beside_the_record_holds_its_numbers_and_asks_nothing_of_the_ne
     assert number(headline.difference) in page
     assert f"compose evaluate --recheck {folder}" in page
     assert page.count("<svg") == 2  # wide and narrow
+
+    record = read_record(folder)
+    alike = replace(headline, difference=-1.0, difference_low=-1.0, difference_high=-1.0)
+    alone = write_page(replace(record, numbers=(*(n for n in record.numbers if n != headline), alike)), folder)
+    assert "(difference \N{MINUS SIGN}1.000 on every prompt)" in alone.read_text(encoding="utf-8")
 
 
 def test_another_patch_is_measured_without_measuring_the_base_again(
