@@ -116,13 +116,12 @@ def _run(settings: ExperimentSettings, folders: Folders, command: str) -> RunRes
             materials.baselines, materials.risks, seed=settings.seed, samples=settings.evaluation.samples
         )
         baselines |= _loras(settings, arms, realiser, yardstick, folders)
-    with clock.phase("curves"):
-        curves = _curves(settings, arms, made, realiser, yardstick, folders)
-    with clock.phase("measure"):
         found = {name: _judged_again(one, materials) for name, one in found.items()}
         baselines = {
             name: replace(one, measurement=_judged_again(one.measurement, materials)) for name, one in baselines.items()
         }
+    with clock.phase("curves"):
+        curves = _curves(settings, arms, made, realiser, yardstick, folders)
     whole = Measured(
         risks=materials.risks,
         arms=arms,

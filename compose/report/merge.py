@@ -229,10 +229,12 @@ class _Merger:
 
 
 def _by_second(measured: BySeed) -> BySeed:
-    """Return what was measured as the second judges saw it, with the risks that have one."""
+    """Return what was measured as the second judges saw it: the risks that have one, and no utility."""
     return {
         seed: {
-            name: replace(one, risks={risk: own.second for risk, own in one.risks.items() if own.second is not None})
+            name: replace(
+                one, risks={risk: own.second for risk, own in one.risks.items() if own.second is not None}, utility={}
+            )
             for name, one in found.items()
         }
         for seed, found in measured.items()

@@ -45,7 +45,8 @@ def local_tasks(folder: Path) -> list[Local]:
     Raises:
         Rejected: `asset-missing` when there are none.
     """
-    return [Local(subject, group) for group in ENDINGS for subject in subjects(folder)]
+    found = subjects(folder)
+    return [Local(subject, group) for group in ENDINGS for subject in found]
 
 
 def subjects(folder: Path) -> list[str]:
